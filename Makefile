@@ -1,0 +1,28 @@
+# `make` lists the targets; docs/install.md tells what `setup` does.
+PY := .venv/bin/python
+
+.PHONY: help setup quickstart test lint format clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## make .venv and install everything (at once when it is there)
+	@bash tools/setup/install.sh
+
+quickstart: setup ## set up, then pre-train and fine-tune a small model on toy scenes
+	@$(PY) tools/quickstart.py
+
+test: lint ## set up, then the style checks and the test suite
+	$(PY) -m pytest
+
+lint: setup ## the style checks alone
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup ## rewrite the code in the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove .venv and what the tools left behind; a compiled mmcv in .cache stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

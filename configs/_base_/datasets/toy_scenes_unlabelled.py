@@ -1,0 +1,35 @@
+# The built-in toy scenes without their labels; `python tools/dataset_tools/make_toy_scenes.py` writes them.
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='mmcnv2.UnlabelledImages',
+        data_root='data/toy_scenes/unlabelled/',
+        pipeline=[
+            dict(type='LoadRGBImage'),
+            dict(type='RandomResizedCrop', size=128, scale=(0.4, 1.0)),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackUnlabelled'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmcnv2.UnlabelledImages',
+        data_root='data/toy_scenes/val/',
+        pipeline=[
+            dict(type='LoadRGBImage'),
+            dict(type='Resize', scale=(128, 128)),
+            dict(type='PackUnlabelled'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='mmcnv2.ReconstructionError')
+test_evaluator = val_evaluator

@@ -1,0 +1,19 @@
+# From scratch; from a pre-trained backbone with
+# --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone. \
+#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_toy-scenes/epoch_20.pth
+_base_ = [
+    '../_base_/models/upernet_convnextv2-atto_small.py',
+    '../_base_/datasets/toy_scenes_semantic.py',
+    '../_base_/schedules/toy_finetune.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(decode_head=dict(num_classes=7), auxiliary_head=dict(num_classes=7))
+
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(by_epoch=False, interval={{_base_.max_iters}}),
+    visualization=dict(type='SegVisualizationHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', name='visualizer')
+log_processor = dict(by_epoch=False)

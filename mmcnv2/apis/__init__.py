@@ -1,0 +1,11 @@
+from .config import ConfigError, add_config_arguments, build_runner, load_config
+from .preflight import check_checkpoint, check_dataset_paths
+
+__all__ = [
+    'ConfigError',
+    'add_config_arguments',
+    'build_runner',
+    'check_checkpoint',
+    'check_dataset_paths',
+    'load_config',
+]

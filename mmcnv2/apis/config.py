@@ -1,0 +1,67 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, config, runner."""
+
+import argparse
+import difflib
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+class ConfigError(Exception):
+    """Something the user named is not there or does not fit. The message is all there is to say."""
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that training and testing have in common."""
+    parser.add_argument('config', help='path of a config file, e.g. configs/toy/fcmae_convnextv2-atto_toy-scenes.py')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_dataloader.batch_size=8 or '
+        'train_dataloader.dataset.data_root=/data/coco; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config file and applies ``--cfg-options``, ``--work-dir`` and ``--launcher``.
+
+    Raises:
+        ConfigError: If the file is not there or is no valid config.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not Path(args.config).is_file():
+        raise ConfigError(f'config file not found: {args.config}{_similar_config(args.config)}')
+    try:
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+    except Exception as error:
+        raise ConfigError(f'config {args.config} cannot be read: {type(error).__name__}: {error}') from error
+    cfg.launcher = args.launcher
+    # In this order: command line, config, name of the config.
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config; processes without a GPU are joined by gloo, which MMEngine does not do by itself."""
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _similar_config(path: str) -> str:
+    """The config whose name comes nearest to the one asked for, as the end of a sentence."""
+    configs = {file.name: file for file in Path('configs').rglob('*.py') if '_base_' not in file.parts}
+    nearest = difflib.get_close_matches(Path(path).name, configs, n=1, cutoff=0.3)
+    return f'; did you mean {configs[nearest[0]]}?' if nearest else ''

@@ -1,0 +1,51 @@
+"""From the results of a pipeline to what a model takes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import BaseDataElement
+
+from mmcnv2.registry import TRANSFORMS
+
+_META_KEYS = ('img_path', 'img_shape', 'ori_shape')
+
+
+@TRANSFORMS.register_module()
+class PackUnlabelled(BaseTransform):
+    """Pack an image without labels for the model.
+
+    Normalisation is left to the model's data preprocessor, so that workers send 8-bit images.
+
+    Required Keys:
+
+    - img (np.ndarray): (H, W, C), uint8.
+    - img_path (str)
+    - img_shape (tuple[int, int])
+    - ori_shape (tuple[int, int])
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Make the model's input.
+
+        Args:
+            results: Dict with the required keys.
+
+        Returns:
+            ``inputs``, a contiguous uint8 tensor (C, H, W), values 0 to 255, and ``data_samples``, a
+            :class:`mmengine.structures.BaseDataElement` with the other keys as metainfo.
+
+        Raises:
+            TypeError: ``img`` is not a uint8 array of shape (H, W, C).
+        """
+        img = results['img']
+        if img.dtype != np.uint8 or img.ndim != 3:
+            raise TypeError(f'img must be uint8 (H, W, C), got {img.dtype} {img.shape}')
+        # The copy also undoes the negative strides which a flip by numpy leaves.
+        inputs = torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))
+        metainfo = {key: results[key] for key in _META_KEYS}
+        return dict(inputs=inputs, data_samples=BaseDataElement(metainfo=metainfo))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmcnv2.registry import HOOKS
+from mmcnv2.visualization import reconstruction_sheet
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """Draws input, masked input and reconstruction of a few images, to ``<work dir>/reconstructions/``.
+
+    The same images (of the validation dataset, if there is one) with the same masks every time.
+
+    Args:
+        interval: A picture every so many epochs, and one after the last.
+        num_images: Number of images on a picture, spread evenly over the dataset.
+    """
+
+    def __init__(self, interval: int = 1, num_images: int = 6) -> None:
+        self.interval = interval
+        self.num_images = num_images
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
+            self._draw(runner)
+
+    @master_only
+    def _draw(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        dataset = runner.val_dataloader.dataset if runner.val_loop else runner.train_dataloader.dataset
+        # Neither the masks nor random crops may touch the random numbers of the training.
+        numpy_state = np.random.get_state()
+        np.random.seed(0)
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).astype(int)
+                sheet = reconstruction_sheet(model, [dataset[int(i)]['inputs'] for i in indices])
+        finally:
+            np.random.set_state(numpy_state)
+        path = Path(runner.work_dir) / 'reconstructions' / f'epoch_{runner.epoch + 1}.png'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), sheet[..., ::-1])
+        runner.visualizer.add_image('reconstruction', sheet, step=runner.iter)
+        print_log(f'reconstructions: {path}', logger='current')

@@ -1,0 +1,3 @@
+from .reconstruction_error import ReconstructionError
+
+__all__ = ['ReconstructionError']

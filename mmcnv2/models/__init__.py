@@ -1,0 +1,4 @@
+from .backbones import ConvNeXtV2
+from .pretraining import FCMAE
+
+__all__ = ['FCMAE', 'ConvNeXtV2']

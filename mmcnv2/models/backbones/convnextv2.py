@@ -1,0 +1,218 @@
+"""ConvNeXt V2 (arXiv 2301.00808), dense and masked: the only definition of the network.
+
+Tensors have the channels last, (N, ..., C), from the images to the output maps. Where the positions sit is the
+business of a layout (``models/sparse/layout.py``); without a mask they are the full grid.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmcnv2.registry import MODELS
+
+from ..layers import GRN
+from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
+from ..sparse.backends import check_backend
+
+#: Blocks and channels of the four stages, as the official repository defines the eight sizes.
+ARCHITECTURES: dict[str, dict[str, tuple[int, ...]]] = {
+    'atto': dict(depths=(2, 2, 6, 2), channels=(40, 80, 160, 320)),
+    'femto': dict(depths=(2, 2, 6, 2), channels=(48, 96, 192, 384)),
+    'pico': dict(depths=(2, 2, 6, 2), channels=(64, 128, 256, 512)),
+    'nano': dict(depths=(2, 2, 8, 2), channels=(80, 160, 320, 640)),
+    'tiny': dict(depths=(3, 3, 9, 3), channels=(96, 192, 384, 768)),
+    'base': dict(depths=(3, 3, 27, 3), channels=(128, 256, 512, 1024)),
+    'large': dict(depths=(3, 3, 27, 3), channels=(192, 384, 768, 1536)),
+    'huge': dict(depths=(3, 3, 27, 3), channels=(352, 704, 1408, 2816)),
+}
+
+NORM_EPS = 1e-6
+NUM_STAGES = 4
+
+
+class Block(nn.Module):
+    """ConvNeXt V2 block (paper, section 4): depthwise 7x7, LayerNorm, linear to 4C, GELU, GRN, linear to C, residual.
+
+    Args:
+        channels: C.
+        drop_path: Probability of dropping the residual branch of a sample, in [0, 1).
+    """
+
+    def __init__(self, channels: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.act = nn.GELU()
+        self.grn = GRN(4 * channels)
+        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Tokens (N, ..., C) as ``layout`` places them, to the same shape."""
+        shortcut = x
+        x = layout.depthwise_conv(x, self.dwconv)
+        x = self.norm(x)
+        x = self.act(self.pwconv1(x))
+        x = self.grn(layout.keep_visible(x))
+        x = self.pwconv2(x)
+        return shortcut + self.drop_path(x)
+
+
+@MODELS.register_module()
+class ConvNeXtV2(BaseModule):
+    """ConvNeXt V2 backbone, for images of any size divisible by 32.
+
+    Args:
+        arch: One of ``ARCHITECTURES`` by name, or ``dict(depths=(...), channels=(...))`` with four numbers each.
+        in_channels: Channels of the images.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1); it grows linearly from 0 over all blocks.
+        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32.
+        out_norm: Whether returned maps pass a LayerNorm ``norm{i}``. Dense prediction wants it, FCMAE has none.
+        frozen_stages: Stages whose parameters stay fixed: -1 none, 0 the stem, k >= 1 the stem and the first k stages
+            with their output norms.
+        with_cp: Whether blocks are recomputed in backward (activation checkpointing), to save memory.
+        sparse_backend: How masked images are computed, see ``models/sparse/backends``.
+        init_cfg: Weights to load, e.g. ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``. Without it
+            they stay as the constructor made them: truncated normal of std 0.02, zero biases and GRN.
+
+    Raises:
+        ValueError: If ``arch``, ``out_indices``, ``frozen_stages`` or ``sparse_backend`` is none of these.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        out_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        sparse_backend: str = 'auto',
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.depths, self.channels = _resolve_arch(arch)
+        if not out_indices or not all(0 <= i < NUM_STAGES for i in out_indices):
+            raise ValueError(f'out_indices must be among 0, 1, 2, 3, got {tuple(out_indices)}')
+        if not -1 <= frozen_stages <= NUM_STAGES:
+            raise ValueError(f'frozen_stages must be from -1 to {NUM_STAGES}, got {frozen_stages}')
+        check_backend(sparse_backend)
+        self.in_channels = in_channels
+        self.out_indices = tuple(out_indices)
+        self.out_norm = out_norm
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        self.sparse_backend = sparse_backend
+
+        self.downsample_layers = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(in_channels, self.channels[0], kernel_size=4, stride=4),
+                    nn.LayerNorm(self.channels[0], eps=NORM_EPS),
+                )
+            ]
+        )
+        for c_in, c_out in zip(self.channels[:-1], self.channels[1:], strict=True):
+            self.downsample_layers.append(
+                nn.Sequential(
+                    nn.LayerNorm(c_in, eps=NORM_EPS),
+                    nn.Conv2d(c_in, c_out, kernel_size=2, stride=2),
+                )
+            )
+        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths)).tolist())
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Block(c, next(rates)) for _ in range(depth)))
+            for depth, c in zip(self.depths, self.channels, strict=True)
+        )
+        if out_norm:
+            for i in self.out_indices:
+                self.add_module(f'norm{i}', nn.LayerNorm(self.channels[i], eps=NORM_EPS))
+        self.apply(init_weights)
+        self._freeze_stages()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Computes the maps of the stages in ``out_indices``.
+
+        Args:
+            x: Images (N, in_channels, H, W), float, H and W divisible by 32.
+            mask: (N, H/32, W/32) bool, True = removed, the same number of visible patches in every sample. Removed
+                pixels influence nothing.
+
+        Returns:
+            Maps (N, channels[i], H/s, W/s), s = 4, 8, 16, 32, channels-last in memory, zero at removed positions.
+
+        Raises:
+            ValueError: If the images or the mask are of another shape, with what was expected.
+        """
+        self._check_images(x)
+        if mask is not None:
+            check_mask(mask, x)
+        layout = make_layout(mask, self.sparse_backend)
+        outs = []
+        x = layout.pack(x)
+        for i in range(max(self.out_indices) + 1):
+            for layer in self.downsample_layers[i]:
+                x = layout.patch_conv(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
+            for block in self.stages[i]:
+                if self.with_cp and torch.is_grad_enabled():
+                    x = checkpoint(block, x, layout, use_reentrant=False)
+                else:
+                    x = block(x, layout)
+            if i in self.out_indices:
+                out = getattr(self, f'norm{i}')(x) if self.out_norm else x
+                outs.append(layout.unpack(out))
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'ConvNeXtV2':
+        """Sets the training mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen: list[nn.Module] = [self.downsample_layers[0]]
+        for i in range(self.frozen_stages):
+            frozen += [self.downsample_layers[i], self.stages[i]]
+            if self.out_norm and i in self.out_indices:
+                frozen.append(getattr(self, f'norm{i}'))
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def _check_images(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'images must be (N, {self.in_channels}, H, W), got shape {tuple(x.shape)}; '
+                'the number of channels is the in_channels of the backbone'
+            )
+        if x.shape[2] % PATCH_SIZE or x.shape[3] % PATCH_SIZE or not x.numel():
+            raise ValueError(
+                f'height and width must be divisible by {PATCH_SIZE}, got {x.shape[2]}x{x.shape[3]}; let the data '
+                f'preprocessor pad (mmdet: pad_size_divisor={PATCH_SIZE}, mmseg: size_divisor={PATCH_SIZE})'
+            )
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 for convolutions and linear layers, zero biases (official code);
+    norms and GRN keep what their constructors set. Apply once, with ``module.apply``."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(f'arch must be one of {", ".join(ARCHITECTURES)} or a dict, got {arch!r}')
+        arch = ARCHITECTURES[arch]
+    if set(arch) != {'depths', 'channels'} or any(len(v) != NUM_STAGES for v in arch.values()):
+        raise ValueError(f'arch must be dict(depths=..., channels=...) with {NUM_STAGES} numbers each, got {arch}')
+    return tuple(arch['depths']), tuple(arch['channels'])

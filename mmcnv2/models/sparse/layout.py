@@ -1,0 +1,195 @@
+"""Where the tokens of a stage sit. The network is written once against this interface.
+
+A layout is made once per mask and passed explicitly. It owns the four operations that depend on where tokens are:
+``pack`` (images to tokens), ``patch_conv``, ``depthwise_conv`` and ``unpack`` (tokens to a map). All else in the
+network works on one position at a time, on tensors (N, ..., C) with the channels last.
+
+============== ======================= ============================================
+layout         tokens of a stage       used for
+============== ======================= ============================================
+FullGrid       (N, H, W, C)            no mask
+MaskedGrid     (N, H, W, C)            ``sparse_backend='dense'``, the yardstick
+VisibleTokens  (N, K*s*s, C)           every other backend; K visible patches of s x s
+============== ======================= ============================================
+"""
+
+from math import isqrt
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .backends import DepthwiseConv, load_backend
+from .mask import patch_indices
+
+
+class Layout(Protocol):
+    """What the network asks of a layout."""
+
+    def pack(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to the tokens of stride 1, one per pixel."""
+
+    def patch_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """Convolution whose stride is its kernel size, so that it never crosses a patch border."""
+
+    def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """Depthwise convolution, stride 1, that sees zeros at removed positions."""
+
+    def keep_visible(self, x: Tensor) -> Tensor:
+        """Sets removed positions to zero where the layout stores them at all."""
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """Tokens to the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
+
+
+def make_layout(mask: Tensor | None, backend: str) -> Layout:
+    """The layout for a mask (N, h, w) bool, True = removed (None: nothing is), and a backend's name."""
+    if mask is None:
+        return FullGrid()
+    if backend == 'dense':
+        return MaskedGrid(mask)
+    return VisibleTokens(mask, load_backend(backend))
+
+
+class FullGrid:
+    """All positions of an unmasked map."""
+
+    def pack(self, images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1)
+
+    def patch_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def keep_visible(self, x: Tensor) -> Tensor:
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2)
+
+
+class MaskedGrid(FullGrid):
+    """All positions, removed ones set to zero before they could be seen: the formulation of the paper's JAX runs."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+        self._masks: dict[int, Tensor] = {}
+
+    def pack(self, images: Tensor) -> Tensor:
+        return self.keep_visible(super().pack(images))
+
+    def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        return super().depthwise_conv(self.keep_visible(x), conv)
+
+    def keep_visible(self, x: Tensor) -> Tensor:
+        return x.masked_fill(self._mask_of(x), 0)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return super().unpack(self.keep_visible(x))
+
+    def _mask_of(self, x: Tensor) -> Tensor:
+        """(N, H, W, 1): the mask at the resolution of ``x`` (N, H, W, C)."""
+        side = x.shape[1] // self.mask.shape[1]
+        if side not in self._masks:
+            mask = self.mask.to(x.device)
+            mask = mask.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2)
+            self._masks[side] = mask.unsqueeze(-1)
+        return self._masks[side]
+
+
+class VisibleTokens:
+    """Visible tokens only, (N, K*s*s, C): patch after patch, row-major within a patch of s x s tokens.
+
+    Args:
+        mask: (N, h, w) bool, True = removed, the same number K of visible patches in every sample.
+        depthwise_conv: Masked depthwise convolution of a backend.
+    """
+
+    def __init__(self, mask: Tensor, depthwise_conv: DepthwiseConv) -> None:
+        # Index arithmetic on the CPU: with a CPU mask nothing waits for the device.
+        self.mask = mask.cpu()
+        self.patches = patch_indices(~self.mask)  # (N, K)
+        self._depthwise_conv = depthwise_conv
+        self._rows: dict[int, Tensor] = {}
+
+    def pack(self, images: Tensor) -> Tensor:
+        return self.gather(images.permute(0, 2, 3, 1))
+
+    def patch_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        side, stride = self.side(x), conv.stride[0]
+        x = x.unflatten(1, (-1, stride, side // stride, stride)).transpose(2, 3)
+        # (N, K * s/stride, s/stride, stride, stride, C_in): the window of each new token is contiguous.
+        x = x.flatten(3).flatten(1, 2)
+        return F.linear(x, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
+
+    def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        return self._depthwise_conv(x, conv.weight, conv.bias, self)
+
+    def keep_visible(self, x: Tensor) -> Tensor:
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return self.scatter(x).permute(0, 3, 1, 2)
+
+    def side(self, x: Tensor) -> int:
+        """s, the number of tokens along a patch at the stage of ``x`` (N, K*s*s, C)."""
+        return isqrt(x.shape[1] // self.patches.shape[1])
+
+    def rows(self, side: int, device: torch.device) -> Tensor:
+        """Where each row of s tokens of each visible patch sits in a map cut into such rows.
+
+        Returns:
+            (N*K*s,) int64, values in [0, N*h*s*w): indices into a map (N, h*s, w*s, C) viewed as (N*h*s*w, s*C).
+        """
+        if side not in self._rows:
+            n, h, w = self.mask.shape
+            patch_row = torch.arange(n).view(n, 1) * h + self.patches // w  # (N, K)
+            token_row = patch_row.unsqueeze(-1) * side + torch.arange(side)  # (N, K, s)
+            rows = token_row * w + (self.patches % w).unsqueeze(-1)
+            self._rows[side] = rows.flatten().to(device, non_blocking=True)
+        return self._rows[side]
+
+    def gather(self, grid: Tensor) -> Tensor:
+        """(N, h*s, w*s, C) to (N, K*s*s, C)."""
+        n, height, _, channels = grid.shape
+        side = height // self.mask.shape[1]
+        rows = self.rows(side, grid.device)
+        return _GatherRows.apply(grid.reshape(-1, side * channels), rows).view(n, -1, channels)
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """(N, K*s*s, C) to (N, h*s, w*s, C), zeros at removed positions."""
+        n, h, w = self.mask.shape
+        side, channels = self.side(x), x.shape[2]
+        rows = self.rows(side, x.device)
+        grid = _ScatterRows.apply(x.reshape(-1, side * channels), rows, n * h * side * w)
+        return grid.view(n, h * side, w * side, channels)
+
+
+# The rows of a layout are distinct, so gather and scatter are each other's gradient. Autograd does not know, and
+# would accumulate the gradient of a gather row by row.
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grid: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.num_rows = grid.shape[0]
+        return grid.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return _ScatterRows.apply(grad, rows, ctx.num_rows), None
+
+
+class _ScatterRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+        ctx.save_for_backward(rows)
+        return tokens.new_zeros(num_rows, tokens.shape[1]).index_copy_(0, rows, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        return _GatherRows.apply(grad, rows), None, None

@@ -1,0 +1,24 @@
+"""Registries of scope ``mmcnv2``: children of MMEngine's, so that ``type='mmcnv2.Name'`` works in any config.
+
+A component is found once its registry is asked for it; ``locations`` names the package that is imported then.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmcnv2', locations=['mmcnv2.models'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmcnv2', locations=['mmcnv2.datasets'])
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmcnv2', locations=['mmcnv2.datasets'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmcnv2', locations=['mmcnv2.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmcnv2',
+    locations=['mmcnv2.engine'],
+)
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmcnv2', locations=['mmcnv2.evaluation'])

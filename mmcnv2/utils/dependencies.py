@@ -1,0 +1,77 @@
+"""Which OpenMMLab packages mmcnv2 works with, and a check that they are there.
+
+The originals (``mmcv``, ``mmdet``...) and their maintained successors (``onedl-mmcv``, ``onedl-mmdetection``...) share
+import names, so the installed module counts, not the name of its distribution.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import runpy
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Requirement(NamedTuple):
+    """An OpenMMLab package: its import name, the versions that fit and what to install."""
+
+    module: str
+    minimum: str
+    below: str
+    distribution: str
+
+
+REQUIREMENTS = (
+    Requirement('mmengine', '0.10.0', '1.0.0', 'onedl-mmengine'),
+    Requirement('mmcv', '2.1.0', '3.0.0', 'onedl-mmcv'),
+    Requirement('mmdet', '3.3.0', '4.0.0', 'onedl-mmdetection'),
+    Requirement('mmseg', '1.2.2', '2.0.0', 'onedl-mmsegmentation'),
+)
+
+
+def check_dependencies() -> None:
+    """Check that the OpenMMLab packages are installed in versions that fit.
+
+    Raises:
+        ImportError: If one is missing, too old or too new. The message names every such package, the version found,
+            the versions that fit and the command that installs one.
+    """
+    problems = [line for requirement in REQUIREMENTS for line in _problem(requirement)]
+    if problems:
+        raise ImportError('\n'.join(['mmcnv2 needs other OpenMMLab packages:', *problems]))
+
+
+def installed_version(module: str) -> str | None:
+    """Version of a module, or None if it is not installed.
+
+    OpenMMLab modules keep it in ``version.py``, which is run on its own: importing mmcv takes seconds.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:  # a mere folder of that name has no origin
+        return None
+    version_file = Path(spec.origin).with_name('version.py')
+    if version_file.exists():
+        return str(runpy.run_path(str(version_file))['__version__'])
+    return str(importlib.import_module(module).__version__)
+
+
+def _problem(requirement: Requirement) -> list[str]:
+    module, minimum, below, distribution = requirement
+    found = installed_version(module)
+    if found is not None and _release(minimum) <= _release(found) < _release(below):
+        return []
+    command = f"pip install '{distribution}>={minimum},<{below}'"
+    if module == 'mmcv':  # without the option pip builds it without its operators
+        command = command.replace('install', 'install --no-build-isolation')
+    originals = set(packages_distributions().get(module, [])) - {distribution}
+    if found is not None and originals:  # one would overwrite the other's files
+        command = f'pip uninstall -y {" ".join(sorted(originals))} && {command}'
+    state = 'is missing' if found is None else f'{found} does not fit'
+    return [f'  {module} {state} (needed: >={minimum}, <{below}): {command}']
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r'\d+', version)[:3])

@@ -1,0 +1,3 @@
+from .reconstruction import reconstruction_sheet
+
+__all__ = ['reconstruction_sheet']

@@ -1,0 +1,46 @@
+"""Pictures of what FCMAE sees and what it makes of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmcnv2.models import FCMAE
+
+GREY = 0.5
+GAP = 4
+
+
+@torch.no_grad()
+def reconstruction_sheet(model: FCMAE, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
+    """One row per image: input, masked input, reconstruction (removed patches predicted, visible ones as they are).
+
+    Args:
+        model: An FCMAE whose data preprocessor normalises RGB images by ``mean`` and ``std``.
+        images: N images (3, H, W), uint8 or float in 0-255, of one size.
+        mask: (N, H/32, W/32) bool, True = removed; drawn at random by default.
+
+    Returns:
+        (N * (H + 4) - 4, 3 * (W + 4) - 4, 3) uint8, RGB.
+    """
+    training = model.training
+    model.eval()
+    try:
+        preprocessor = model.data_preprocessor
+        inputs = preprocessor(dict(inputs=list(images)), False)['inputs']
+        mask = model.random_mask(inputs) if mask is None else mask
+        reconstruction = model.predict(inputs, mask=mask)
+    finally:
+        model.train(training)
+
+    def to_pixels(x: Tensor) -> Tensor:
+        return ((x * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)
+
+    removed = F.interpolate(mask[:, None].float(), size=inputs.shape[2:]).bool().to(inputs.device)
+    columns = [to_pixels(inputs), to_pixels(inputs).masked_fill(removed, GREY), to_pixels(reconstruction)]
+    # (N, 3, H, W) each; a white gap to the right and below, and none at the end.
+    sheet = torch.cat([F.pad(column, (0, GAP, 0, GAP), value=1) for column in columns], dim=3)
+    sheet = torch.cat(list(sheet), dim=1)[:, :-GAP, :-GAP]
+    return (sheet * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,51 @@
+"""Packaging. Versions are kept in ``requirements/``, the package's own in ``mmcnv2/version.py``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+README = ROOT / 'README.md'
+
+
+def requirements(name: str) -> list[str]:
+    """The lines of ``requirements/<name>.txt`` without comments."""
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def version() -> str:
+    """The package's version, read without importing it: its dependencies may not be there yet."""
+    text = (ROOT / 'mmcnv2' / 'version.py').read_text()
+    return re.search(r"__version__ = '(.+)'", text)[1]
+
+
+setup(
+    name='mmcnv2',
+    version=version(),
+    description='ConvNeXt V2 and FCMAE pre-training for OpenMMLab: classification, detection, segmentation',
+    long_description=README.read_text(encoding='utf-8') if README.exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    keywords=['ConvNeXt V2', 'FCMAE', 'masked autoencoder', 'OpenMMLab', 'object detection'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmcnv2', 'mmcnv2.*']),
+    # No OpenMMLab here: the originals and their onedl- successors share import names, and pip would
+    # put one over the other. `import mmcnv2` checks that some are there.
+    install_requires=requirements('runtime'),
+    extras_require={
+        'openmmlab': requirements('mmcv') + requirements('openmmlab'),
+        'mmpretrain': ['onedl-mmpretrain'],
+        'spconv': ['spconv'],
+        'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch
+        'dev': requirements('dev'),
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,62 @@
+"""Pre-trains, or trains a detector or a segmenter, as the config says.
+
+python tools/train.py configs/toy/fcmae_convnextv2-atto_toy-scenes.py
+"""
+
+import argparse
+import sys
+
+from mmengine.config import Config
+
+import mmcnv2.apis as apis
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    apis.add_config_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a path, from the last one in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale lr by batch size / auto_scale_lr.base_batch_size'
+    )
+    return parser.parse_args()
+
+
+def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
+    """``--amp``, ``--auto-scale-lr`` and ``--resume``, as in mmdet and mmseg."""
+    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+            raise apis.ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {cfg.optim_wrapper.type}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise apis.ConfigError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = apis.load_config(args)
+        apply_training_options(cfg, args)
+        apis.check_dataset_paths(cfg, ('train', 'val'))
+        runner = apis.build_runner(cfg)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            apis.check_checkpoint(cfg.load_from, runner.model)
+    except apis.ConfigError as error:
+        sys.exit(f'error: {error}')
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
