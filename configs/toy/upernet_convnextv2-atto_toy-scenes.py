@@ -8,7 +8,11 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(decode_head=dict(num_classes=7), auxiliary_head=dict(num_classes=7))
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    decode_head=dict(num_classes=7),
+    auxiliary_head=dict(num_classes=7),
+)
 
 default_hooks = dict(
     logger=dict(interval=10),

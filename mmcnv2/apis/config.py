@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -53,11 +54,23 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of a config; processes without a GPU are joined by gloo, which MMEngine does not do by itself."""
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    """The runner of a config, also where there is no GPU."""
+    if not torch.cuda.is_available():
+        _adapt_to_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _adapt_to_cpu(cfg: Config) -> None:
+    """Processes are joined by gloo, and mixed precision is off: MMEngine has neither on a CPU."""
+    if cfg.launcher == 'pytorch':
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    optim_wrapper = cfg.get('optim_wrapper') or {}
+    if optim_wrapper.get('type') == 'AmpOptimWrapper':
+        warnings.warn('no GPU: training in fp32 instead of mixed precision', stacklevel=2)
+        optim_wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            optim_wrapper.pop(key, None)
 
 
 def _similar_config(path: str) -> str:

@@ -63,7 +63,7 @@ check_compiler() {
     [ -f "$header" ] ||
         die "no $header, and mmcv's operators must be compiled: install it (Debian, Ubuntu: apt install" \
             "python3-dev) or give pip a ready-made wheel of $MMCV (PIP_FIND_LINKS=folder)"
-    need_mb "${TMPDIR:-/tmp}" "$COMPILE_MB" 'compiling mmcv'
+    need_mb "$PWD" "$COMPILE_MB" 'compiling mmcv'
 }
 
 # All that decides what .venv should hold. The folder counts, since a virtual environment cannot be moved.
@@ -152,6 +152,10 @@ main() {
         return
     fi
     rm -f "$STAMP"
+    # Not /tmp: it is often small, and a killed pip leaves its files there.
+    export TMPDIR=$PWD/$CACHE/tmp
+    rm -rf "$TMPDIR"
+    mkdir "$TMPDIR"
     make_venv
     drop_pieces
     WHEELS=$PWD/$CACHE/$MMCV-py$(minor "$PY")
@@ -188,6 +192,7 @@ print("opencv-python-headless==" + m.version("opencv-python-headless"))')"
     pip_or_die mmcnv2 install --no-deps --no-build-isolation -e .
     "$PY" -c 'import mmcnv2, mmdet, mmseg' >"$CACHE/check.log" 2>&1 ||
         die "the packages are there but do not import: $(tail -n 1 "$CACHE/check.log") (log: $CACHE/check.log)"
+    rm -rf "$TMPDIR"
     fingerprint >"$STAMP.part"
     mv "$STAMP.part" "$STAMP"
     say "done: $VENV is ready"

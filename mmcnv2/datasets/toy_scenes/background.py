@@ -30,10 +30,10 @@ def random_background(camera: Camera, size: int, pitch: float, rng: np.random.Ge
     """A table with cards, stains and cables on it; a wall behind it if the camera looks along."""
     with_wall = pitch < np.deg2rad(38) or rng.random() < 0.3
     wall_at = rng.uniform(1.3, 3.5) if with_wall else 1e3
-    ground = _plane_texture(camera, size, GROUNDS if rng.random() < 0.75 else WALLS, None, rng)
-    for _ in range(rng.poisson(2.0)):
-        _add_patch(ground, camera, rng)
+    ground = _plane_texture(camera, size, GROUNDS if rng.random() < 0.9 else WALLS, None, rng)
     for _ in range(rng.poisson(1.0)):
+        _add_patch(ground, camera, rng)
+    for _ in range(rng.poisson(0.6)):
         _add_cable(ground, camera, rng)
 
     half = size // 2
@@ -70,7 +70,7 @@ def _plane_texture(
     x, y = rng.uniform(100, 300, 2)
     to_texture = np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
     warped = cv2.warpPerspective(
-        random_texture(rng, names, 400),
+        random_texture(rng, names, 400, contrast=rng.uniform(0.35, 0.9)),
         to_texture @ to_plane @ ray,
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -104,7 +104,7 @@ def _add_patch(ground: Array, camera: Camera, rng: np.random.Generator) -> None:
         return
     area = ground[y : y + h, x : x + w]
     alpha = mask[y : y + h, x : x + w, None] * np.float32(rng.uniform(0.5, 1.0) / 255)
-    texture = to_linear(cv2.resize(random_texture(rng, GROUNDS + WALLS, 96), (w, h)))
+    texture = to_linear(cv2.resize(random_texture(rng, GROUNDS + WALLS, 96, contrast=0.6), (w, h)))
     area += alpha * (texture - area)
 
 

@@ -215,7 +215,7 @@ class Lump:
     bound: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bound = float((np.linalg.norm(self.centres, axis=1) + self.radii).max()) + 0.1
+        self.bound = float((np.linalg.norm(self.centres, axis=1) + self.radii).max()) + 0.2
 
     def sdf(self, p: Array) -> Array:
         out = None
@@ -230,7 +230,8 @@ class Lump:
         return out
 
     def reach(self, n: Array) -> float:
-        return float((self.centres @ n + self.radii).max())
+        # The blend can bulge a little over the spheres.
+        return float((self.centres @ n + self.radii).max()) + 0.03
 
 
 @dataclass
@@ -290,8 +291,9 @@ def random_shape(name: str, rng: np.random.Generator) -> Shape:
         return Mug(width, height, u(0.05, 0.09), height * u(0.45, 0.62), u(0.06, 0.1))
     if name == 'lump':
         n = int(rng.integers(3, 6))
-        radii = rng.uniform(0.3, 0.55, n).astype(np.float32)
-        return Lump(rng.uniform(-0.55, 0.55, (n, 3)).astype(np.float32), radii)
+        # Close together, so that it reads as one pebble and not as several balls.
+        radii = rng.uniform(0.35, 0.6, n).astype(np.float32)
+        return Lump(rng.uniform(-0.42, 0.42, (n, 3)).astype(np.float32), radii)
     if name == 'stick':
         return Stick(u(0.7, 1.0), u(0.05, 0.12), u(0.0, 0.35))
     raise ValueError(f'unknown shape {name!r}; known are {CLASSES} and lump, stick')

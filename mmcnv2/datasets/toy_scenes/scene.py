@@ -124,7 +124,7 @@ def _place_objects(
     for name in names:
         shape, rotation = random_shape(name, rng), random_rotation(name, rng)
         material = random_material(name, rng)
-        longer = np.exp(rng.uniform(np.log(24), np.log(66))) * 2 * image_size / 128
+        longer = np.exp(rng.uniform(np.log(32), np.log(80))) * 2 * image_size / 128
         for _ in range(4):
             item = _Object(name, shape, rotation, np.zeros(3), 1.0, material)
             _put_on_table(item, camera, longer, wall_at, rng)

@@ -11,8 +11,11 @@ from .objects import Array
 from .textures import GROUNDS, WALLS, lookup, noise, random_texture, random_tint, to_gamma, to_linear
 
 _TEXTURE_SIZE = 96
-_KINDS = ('paint', 'photo', 'rough', 'stripes', 'noise', 'metal')
-# A weak hint only: three objects in ten get the material their class often has.
+_KINDS = ('paint', 'paint', 'paint', 'photo', 'rough', 'stripes', 'noise', 'metal')
+# Weak hints only: some objects have the material, and some about the hue, that their class often
+# has. As in photographs, colour helps, and shape decides.
+_USUAL_SHARE, _HUE_SHARE = 0.3, 0.4
+_HUE = {'ball': 0, 'box': 35, 'can': 210, 'cone': 120, 'ring': 280, 'mug': 175}
 _USUAL = {'ball': 'stripes', 'box': 'photo', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',
           'mug': 'paint', 'lump': 'rough', 'stick': 'rough'}  # fmt: skip
 
@@ -70,8 +73,11 @@ class Material:
 
 def random_material(name: str, rng: np.random.Generator) -> Material:
     """A material for a shape of class ``name``; the class says little about it."""
-    kind = _USUAL[name] if rng.random() < 0.3 else _KINDS[rng.integers(len(_KINDS))]
-    tint = random_tint(rng, saturation=0.9)
+    kind = _USUAL[name] if rng.random() < _USUAL_SHARE else _KINDS[rng.integers(len(_KINDS))]
+    hue = _HUE.get(name) if rng.random() < _HUE_SHARE else None
+    if hue is not None:
+        hue += rng.normal(0, 20)
+    tint = random_tint(rng, saturation=0.95, hue=hue)
     size = _TEXTURE_SIZE
     gloss, shininess, mirror = rng.uniform(0, 0.5), rng.uniform(8, 60), 0.0
     if kind in ('photo', 'rough'):

@@ -97,18 +97,23 @@ def noise(rng: np.random.Generator, size: int, stretch: int = 1) -> Array:
     return (out - low) / (high - low)
 
 
-def random_tint(rng: np.random.Generator, saturation: float = 0.6) -> Array:
-    """A colour (3,) as paint or cloth has it: linear light, rarely saturated, never black."""
-    hue, value = rng.random() * 360, rng.uniform(0.25, 0.95)
+def random_tint(rng: np.random.Generator, saturation: float = 0.45, hue: float | None = None) -> Array:
+    """A colour (3,) as paint or cloth has it: linear light, rarely saturated, never black.
+
+    ``hue`` is in degrees; None means any.
+    """
+    hue = (rng.random() * 360 if hue is None else hue) % 360
+    value = rng.uniform(0.25, 0.95)
     strength = saturation * rng.beta(1.6, 1.8)
     hsv = np.array([[[hue, strength, value]]], dtype=np.float32)
     return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] ** 2.2).astype(np.float32)
 
 
-def random_texture(rng: np.random.Generator, names: tuple[str, ...], size: int) -> np.ndarray:
+def random_texture(rng: np.random.Generator, names: tuple[str, ...], size: int, contrast: float = 1.0) -> np.ndarray:
     """A (size, size, 3) uint8 texture: a crop of one of ``names``, mirrored and recoloured.
 
-    ``'noise'`` and ``'grain'`` are made, everything else is a photograph.
+    ``'noise'`` and ``'grain'`` are made, everything else is a photograph. ``contrast`` below 1 pulls
+    the colours towards their mean.
     """
     name = names[rng.integers(len(names))]
     if name in ('noise', 'grain'):
@@ -124,7 +129,9 @@ def random_texture(rng: np.random.Generator, names: tuple[str, ...], size: int) 
     if rng.random() < 0.5:
         crop = cv2.flip(crop, 1)
     gray = rng.uniform(0, 0.7)  # most surfaces are duller than the photographs
-    crop = cv2.transform(crop, (1 - gray) * np.eye(3) + gray / 3)
+    mix = contrast * ((1 - gray) * np.eye(3) + gray / 3)
+    offset = (1 - contrast) * crop[::4, ::4].mean((0, 1))
+    crop = cv2.transform(crop, np.column_stack([mix, offset]))
     tint = random_tint(rng)
     strength = rng.uniform(0.4, 0.9) if name in _GRAY else rng.uniform(0, 0.3)
     gain = 1 + strength * (tint / tint.mean() - 1)

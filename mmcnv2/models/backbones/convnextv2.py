@@ -5,6 +5,7 @@ business of a layout (``models/sparse/layout.py``); without a mask they are the 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -71,7 +72,7 @@ class ConvNeXtV2(BaseModule):
         arch: One of ``ARCHITECTURES`` by name, or ``dict(depths=(...), channels=(...))`` with four numbers each.
         in_channels: Channels of the images.
         drop_path_rate: Stochastic depth of the last block, in [0, 1); it grows linearly from 0 over all blocks.
-        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32.
+        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32, in that order.
         out_norm: Whether returned maps pass a LayerNorm ``norm{i}``. Dense prediction wants it, FCMAE has none.
         frozen_stages: Stages whose parameters stay fixed: -1 none, 0 the stem, k >= 1 the stem and the first k stages
             with their output norms.
@@ -81,7 +82,7 @@ class ConvNeXtV2(BaseModule):
             they stay as the constructor made them: truncated normal of std 0.02, zero biases and GRN.
 
     Raises:
-        ValueError: If ``arch``, ``out_indices``, ``frozen_stages`` or ``sparse_backend`` is none of these.
+        ValueError: If an argument has none of these values; it names the argument and what it may be.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class ConvNeXtV2(BaseModule):
             raise ValueError(f'out_indices must be among 0, 1, 2, 3, got {tuple(out_indices)}')
         if not -1 <= frozen_stages <= NUM_STAGES:
             raise ValueError(f'frozen_stages must be from -1 to {NUM_STAGES}, got {frozen_stages}')
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate must be at least 0 and below 1, got {drop_path_rate}')
         check_backend(sparse_backend)
         self.in_channels = in_channels
         self.out_indices = tuple(out_indices)
@@ -125,7 +128,7 @@ class ConvNeXtV2(BaseModule):
                     nn.Conv2d(c_in, c_out, kernel_size=2, stride=2),
                 )
             )
-        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths)).tolist())
+        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist())
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(c, next(rates)) for _ in range(depth)))
             for depth, c in zip(self.depths, self.channels, strict=True)
@@ -187,13 +190,34 @@ class ConvNeXtV2(BaseModule):
             module.eval()
             module.requires_grad_(False)
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # MMEngine loads with strict=False and would go on with random weights after a page of warnings. (Nothing
+        # under the prefix of a larger model is left to its load_state_dict: the heads alone may be loaded.)
+        own = self.state_dict()
+        given = {key: state_dict[prefix + key].squeeze().shape for key in own if prefix + key in state_dict}
+        if prefix and not given:
+            return super()._load_from_state_dict(state_dict, prefix, *args)
+        problems = [f'{key} is missing' for key in own if key not in given and not key.startswith('norm')]
+        problems += [
+            f'{key} is {tuple(state_dict[prefix + key].shape)}, expected {tuple(own[key].shape)}'
+            for key, shape in given.items()
+            if shape != own[key].squeeze().shape
+        ]
+        if problems:
+            raise ValueError(
+                f'the checkpoint does not fit this ConvNeXtV2 (depths {self.depths}, channels {self.channels}): '
+                f'{len(problems)} of {len(own)} tensors disagree, e.g. {"; ".join(problems[:3])}. Check arch, '
+                "in_channels and, in init_cfg, the prefix ('backbone.' for checkpoints of this project)"
+            )
+        return super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _check_images(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f'images must be (N, {self.in_channels}, H, W), got shape {tuple(x.shape)}; '
                 'the number of channels is the in_channels of the backbone'
             )
-        if x.shape[2] % PATCH_SIZE or x.shape[3] % PATCH_SIZE or not x.numel():
+        if x.shape[2] % PATCH_SIZE or x.shape[3] % PATCH_SIZE:
             raise ValueError(
                 f'height and width must be divisible by {PATCH_SIZE}, got {x.shape[2]}x{x.shape[3]}; let the data '
                 f'preprocessor pad (mmdet: pad_size_divisor={PATCH_SIZE}, mmseg: size_divisor={PATCH_SIZE})'

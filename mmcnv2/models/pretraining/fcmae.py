@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mmcnv2.registry import MODELS
 
-from ..backbones.convnextv2 import Block, init_weights
-from ..sparse import PATCH_SIZE, check_mask, make_layout, patch_indices, random_mask
+from ..backbones.convnextv2 import NUM_STAGES, Block, init_weights
+from ..sparse import PATCH_SIZE, make_layout, patch_indices, random_mask
 from ..sparse.mask import check_mask_ratio
 
 
@@ -34,7 +34,7 @@ class FCMAE(BaseModel):
         init_cfg: See MMEngine. The constructor initialises all weights, once.
 
     Raises:
-        ValueError: If ``mask_ratio`` or ``patch_size`` is out of range.
+        ValueError: If ``mask_ratio`` or ``patch_size`` is out of range, or the backbone leaves out its last stage.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class FCMAE(BaseModel):
         if patch_size != PATCH_SIZE:
             raise ValueError(f'patch_size must be the stride of the encoder, {PATCH_SIZE}, got {patch_size}')
         self.backbone = MODELS.build({'out_indices': (3,), 'out_norm': False, **backbone})
+        if self.backbone.out_indices[-1] != NUM_STAGES - 1:
+            raise ValueError(f'the backbone must return its last stage, got out_indices {self.backbone.out_indices}')
         self.mask_ratio = mask_ratio
         self.patch_size = patch_size
         self.norm_pix_loss = norm_pix_loss
@@ -132,9 +134,9 @@ class FCMAE(BaseModel):
 
     def random_mask(self, images: Tensor) -> Tensor:
         """A mask (N, h, w) bool on the CPU for images (N, C, H, W), see ``models/sparse/mask.py``."""
-        n, _, height, width = images.shape
+        height, width = images.shape[-2:]
         grid_size = (height // self.patch_size, width // self.patch_size)
-        return random_mask(n, grid_size, self.mask_ratio)
+        return random_mask(images.shape[0], grid_size, self.mask_ratio)
 
     def forward_encoder(self, images: Tensor, mask: Tensor) -> Tensor:
         """Images (N, C, H, W) to features (N, channels[-1], h, w), zero at removed patches."""
@@ -153,11 +155,13 @@ class FCMAE(BaseModel):
     def forward_pixels(self, decoded: Tensor) -> Tensor:
         """Decoded patches (..., D) to their pixels (..., p*p*C); per patch, so any selection of patches will do."""
         pixels = F.linear(decoded, self.pred.weight.flatten(1), self.pred.bias)
-        return pixels.flatten(1, -2).float()
+        # The loss is taken in fp32 at least, also under autocast.
+        return pixels.flatten(1, -2).to(torch.promote_types(pixels.dtype, torch.float32))
 
     def forward_loss(self, images: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
         """Images and decoded patches (N, h, w, D) to the error (N, R) of each removed patch."""
-        check_mask(mask, images)
+        if not mask.any():
+            raise ValueError('mask removes no patch, and the loss is the mean over removed patches')
         removed = patch_indices(mask).to(images.device, non_blocking=True).unsqueeze(-1)  # (N, R, 1)
         target = self.patchify(images).take_along_dim(removed, dim=1)  # (N, R, p*p*C)
         if self.norm_pix_loss:

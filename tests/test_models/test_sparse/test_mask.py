@@ -13,7 +13,7 @@ from mmcnv2.models.sparse import check_mask, patch_indices, random_mask
     [
         ((7, 7), 0.6, 19),  # 19.6: the official 224-pixel pre-training
         ((7, 7), 0.75, 12),  # 12.25
-        ((2, 5), 0.9, 1),  # 10 * (1 - 0.9) is 0.9999999999999998 in binary
+        ((4, 5), 0.9, 2),  # 20 * (1 - 0.9) is 1.9999999999999996 in binary
         ((2, 5), 0.7, 3),
         ((10, 10), 0.71, 29),
         ((1, 2), 0.01, 1),  # at least one is removed

@@ -1,8 +1,8 @@
 """Implementations of the masked depthwise convolution on packed visible tokens, one file each.
 
 To add one, write ``<name>.py`` here with a function ``depthwise_conv`` of type ``DepthwiseConv``; its name is then a
-value of ``sparse_backend``. Optional packages are imported in that file, so that only its users need them.
-(``dense`` is no file here: it keeps the full grid, see ``layout.MaskedGrid``.)
+value of ``sparse_backend`` (a leading underscore marks a helper). Optional packages are imported in that file, so that
+only its users need them. (``dense`` is no file here: it keeps the full grid, see ``layout.MaskedGrid``.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from ..layout import VisibleTokens
 
-BACKENDS = ('auto', 'dense', *sorted(module.name for module in iter_modules(__path__)))
+BACKENDS = ('auto', 'dense', *sorted(m.name for m in iter_modules(__path__) if not m.name.startswith('_')))
 
 
 class DepthwiseConv(Protocol):

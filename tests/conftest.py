@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests. Tests that need the project's sample data skip where it is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from mmcnv2.datasets.toy_scenes import write_toy_scenes
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def samples() -> Path:
+    """The folder of real samples beside the repository: imagenet1000 and coco200."""
+    folder = ROOT.parent / 'shared/data'
+    if not folder.is_dir():
+        pytest.skip(f'{folder} is absent: it holds the real images this test needs')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def toy_scenes(tmp_path_factory) -> Path:
+    """A few toy scenes: 16 unlabelled images, 8 to train on, 4 to evaluate on."""
+    folder = tmp_path_factory.mktemp('data') / 'toy_scenes'
+    write_toy_scenes(str(folder), num_unlabelled=16, num_train=8, num_val=4, workers=1)
+    return folder

@@ -1,0 +1,310 @@
+"""Every config builds, the numbers of the full-size recipes are right, and the recipes run on real images."""
+
+import importlib.util
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+FCMAE = ROOT / 'configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
+MASK_RCNN = ROOT / 'configs/mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
+UPERNET = ROOT / 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512.py'
+
+each_config = pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
+
+
+@pytest.fixture(autouse=True)
+def default_scope(monkeypatch):
+    """A runner sets the default scope for good; other tests should not see it."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+
+
+def load(path: Path) -> Config:
+    cfg = Config.fromfile(path)
+    if importlib.util.find_spec(cfg.default_scope) is None:
+        pytest.skip(f'{cfg.default_scope} is not installed')
+    return cfg
+
+
+# ---- every config builds ----
+
+
+@each_config
+def test_model_builds(path, monkeypatch):
+    # Drawing 89 million numbers takes seconds, and their values do not matter here.
+    for name in ('trunc_normal_', 'kaiming_uniform_'):
+        monkeypatch.setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+    cfg = load(path)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        assert isinstance(registry.MODELS.build(cfg.model), nn.Module)
+
+
+@each_config
+def test_transforms_and_hooks_build_and_all_types_are_known(path):
+    cfg = load(path)
+    Visualizer.get_instance('test_configs')  # visualisation hooks ask for the current one
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        for part, config, may_build in components(cfg):
+            with part.switch_scope_and_registry(None) as own:
+                assert own.get(config['type']) is not None, f'{config["type"]} is not in the registry {part.name}'
+            if may_build:
+                part.build(config)
+
+
+def components(cfg: Config) -> Iterator[tuple[Registry, dict, bool]]:
+    """Registry and config of all that a runner builds; True for what can be built without data and model."""
+    for split in ('train', 'val', 'test'):
+        if loader := cfg.get(f'{split}_dataloader'):
+            yield registry.DATA_SAMPLERS, loader['sampler'], False
+            for dataset in datasets(loader['dataset']):
+                yield registry.DATASETS, dataset, False
+                for transform in dataset.get('pipeline', []):
+                    yield registry.TRANSFORMS, transform, True
+        for metric in as_list(cfg.get(f'{split}_evaluator')):
+            yield registry.METRICS, metric, False
+        if 'type' in (cfg.get(f'{split}_cfg') or {}):
+            yield registry.LOOPS, cfg[f'{split}_cfg'], False
+    for hook in [*cfg.default_hooks.values(), *cfg.custom_hooks]:
+        yield registry.HOOKS, hook, True
+    yield registry.OPTIM_WRAPPERS, cfg.optim_wrapper, False
+    yield registry.OPTIMIZERS, cfg.optim_wrapper.optimizer, False
+    if 'constructor' in cfg.optim_wrapper:
+        yield registry.OPTIM_WRAPPER_CONSTRUCTORS, dict(type=cfg.optim_wrapper.constructor), False
+    for scheduler in as_list(cfg.get('param_scheduler')):
+        yield registry.PARAM_SCHEDULERS, scheduler, False
+    yield registry.VISUALIZERS, cfg.visualizer, False
+    for backend in cfg.visualizer.vis_backends:
+        yield registry.VISBACKENDS, backend, False
+    if 'tta_model' in cfg:
+        yield registry.MODELS, cfg.tta_model, False
+        for transform in cfg.tta_pipeline:
+            yield registry.TRANSFORMS, transform, True
+
+
+def datasets(config: dict) -> Iterator[dict]:
+    """A dataset, and those inside wrappers such as RepeatDataset and ConcatDataset."""
+    yield config
+    for inner in [*as_list(config.get('dataset')), *config.get('datasets', [])]:
+        yield from datasets(inner)
+
+
+def as_list(config: dict | list | None) -> list:
+    if config is None:
+        return []
+    return list(config) if isinstance(config, list | tuple) else [config]
+
+
+# ---- the numbers of the full-size recipes ----
+
+
+@pytest.mark.parametrize(
+    ('path', 'num_gpus', 'batch_size'),
+    [
+        pytest.param(path, int(found[1]), int(found[2]), id=path.stem)
+        for path in CONFIGS
+        if (found := re.search(r'_(\d+)xb(\d+)', path.stem))
+    ],
+)
+def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size):
+    """'..._64xb64-...' is 64 GPUs with 64 images each."""
+    cfg = load(path)
+    assert cfg.train_dataloader.batch_size == batch_size
+    assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size
+    assert not cfg.auto_scale_lr.enable
+
+
+@pytest.mark.parametrize('path', [FCMAE, MASK_RCNN, UPERNET], ids=['fcmae', 'mask_rcnn', 'upernet'])
+def test_amp_is_in_the_name_and_in_the_config(path):
+    assert '-amp-' in path.stem
+    assert load(path).optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def learning_rates(cfg: Config, epoch_length: int, iters: set[int]) -> dict[int, float]:
+    """The learning rate at some iterations (from 0), with so many iterations an epoch."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    by_iter, by_epoch = [], []
+    for config in cfg.param_scheduler:
+        config = dict(config, optimizer=optimizer)
+        config.update(dict(epoch_length=epoch_length) if config.get('convert_to_iter_based') else {})
+        scheduler = registry.PARAM_SCHEDULERS.build(config)
+        (by_epoch if scheduler.by_epoch else by_iter).append(scheduler)
+    rates = {}
+    for i in range(max(iters) + 1):
+        if i in iters:
+            rates[i] = optimizer.param_groups[0]['lr']
+        for scheduler in by_iter + (by_epoch if (i + 1) % epoch_length == 0 else []):
+            scheduler.step()
+    return rates
+
+
+def test_numbers_of_fcmae():
+    cfg = load(FCMAE)
+    assert (cfg.model.mask_ratio, cfg.model.decoder_depth, cfg.model.decoder_embed_dims) == (0.6, 1, 512)
+    assert cfg.model.norm_pix_loss
+    assert cfg.model.backbone.arch == 'base'
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, tuple(optimizer.betas), optimizer.weight_decay) == ('AdamW', (0.9, 0.95), 0.05)
+    assert optimizer.lr == pytest.approx(1.5e-4 * 4096 / 256) == pytest.approx(2.4e-3)
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+    crop = cfg.train_dataloader.dataset.pipeline[1]
+    assert (crop.type, crop.size, tuple(crop.scale)) == ('RandomResizedCrop', 224, (0.2, 1.0))
+    assert cfg.train_dataloader.drop_last
+    assert cfg.train_cfg.max_epochs == 1600
+
+    # Ten iterations an epoch: warm-up until iteration 400, half of the cosine at (400 + 16000) / 2, then to zero.
+    rates = learning_rates(cfg, 10, {0, 200, 400, 8200, 15999})
+    assert rates[0] < 1e-6
+    assert rates[200] == pytest.approx(1.2e-3, rel=0.01)
+    assert rates[400] == pytest.approx(2.4e-3)
+    assert rates[8200] == pytest.approx(1.2e-3)
+    assert rates[15999] == pytest.approx(1.2e-3 * (1 + math.cos(math.pi * 15599 / 15600)), rel=1e-3, abs=1e-9)
+
+
+def test_numbers_of_mask_rcnn():
+    cfg = load(MASK_RCNN)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=0.95, decay_type='group')
+    assert cfg.train_cfg.max_epochs == 36
+    assert cfg.model.backbone.drop_path_rate in (0.2, 0.3, 0.4, 0.5)
+    resize, crop = cfg.train_dataloader.dataset.pipeline[2:4]
+    assert (tuple(resize.scale), tuple(resize.ratio_range), tuple(crop.crop_size)) == (
+        (1024, 1024),
+        (0.1, 2.0),
+        (1024, 1024),
+    )
+    assert cfg.model.test_cfg.rcnn.nms == dict(type='soft_nms', iou_threshold=0.5)
+    assert cfg.model.test_cfg.rpn.nms.type == 'nms'
+    # The checkpoint is where the pre-training recipe leaves it: tools/train.py names the folder after the config.
+    assert cfg.model.backbone.init_cfg.checkpoint == f'work_dirs/{FCMAE.stem}/epoch_{load(FCMAE).max_epochs}.pth'
+    assert cfg.model.backbone.init_cfg.prefix == 'backbone.'
+
+    rates = learning_rates(cfg, 100, {0, 999, 1000, 2699, 2700, 3299, 3300, 3599})
+    assert rates[0] == pytest.approx(1e-7)
+    assert rates[1000] == rates[2699] == pytest.approx(1e-4)
+    assert rates[2700] == rates[3299] == pytest.approx(1e-5)
+    assert rates[3300] == rates[3599] == pytest.approx(1e-6)
+
+
+def test_numbers_of_upernet():
+    cfg = load(UPERNET)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0.05)
+    assert optimizer.lr in (1e-4, 2e-4, 3e-4)
+    assert cfg.optim_wrapper.paramwise_cfg.decay_rate in (0.8, 0.9)
+    assert cfg.model.backbone.drop_path_rate in (0.1, 0.2, 0.3, 0.4)
+    assert cfg.train_cfg.max_iters == 160000
+    assert (
+        tuple(cfg.model.data_preprocessor.size)
+        == tuple(cfg.train_dataloader.dataset.pipeline[3].crop_size)
+        == (512, 512)
+    )
+    scales = [resize.scale for resize in cfg.tta_pipeline[1].transforms[0]]
+    assert scales == [(int(2048 * r), int(512 * r)) for r in (0.75, 0.875, 1.0, 1.125, 1.25)]
+
+    rates = learning_rates(cfg, 10**6, {0, 1500, 80750, 159999})
+    assert rates[0] == pytest.approx(1e-10)
+    assert rates[1500] == pytest.approx(1e-4)
+    assert rates[80750] == pytest.approx(0.5e-4, rel=1e-4)  # half-way between 1500 and 160000
+    assert rates[159999] < 1e-8
+
+
+# ---- the full-size recipes run on real images ----
+
+
+def run(path: Path, work_dir: Path, options: dict) -> Runner:
+    """Trains, and validates where the recipe does, without AMP (which needs a GPU) and without workers."""
+    cfg = load(path)
+    cfg.merge_from_dict(options)
+    cfg.optim_wrapper = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'dtype', 'loss_scale')}
+    for split in ('train', 'val'):
+        if f'{split}_dataloader' in cfg:
+            cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False, pin_memory=False)
+    for part in ('cfg', 'dataloader', 'evaluator'):
+        cfg.pop(f'test_{part}', None)
+    cfg.default_hooks.checkpoint = None  # a gigabyte
+    cfg.work_dir = str(work_dir)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+    assert math.isfinite(runner.message_hub.get_scalar('train/loss').current())
+    return runner
+
+
+def test_fcmae_recipe_runs(samples, tmp_path):
+    options = {
+        'train_dataloader.dataset.data_root': str(samples / 'imagenet1000'),
+        'train_dataloader.dataset.indices': 4,
+        'train_dataloader.dataset.pipeline.1.size': 128,
+        'train_dataloader.batch_size': 2,
+        'train_cfg.max_epochs': 1,
+    }
+    runner = run(FCMAE, tmp_path, options)
+    assert len(runner.model.backbone.stages[2]) == 27
+    # A fresh decoder predicts nothing: the error is the variance of normalised patches.
+    assert runner.message_hub.get_scalar('train/loss').mean() == pytest.approx(1.0, abs=0.1)
+    assert (tmp_path / 'reconstructions/epoch_1.png').is_file()
+
+
+def test_mask_rcnn_recipe_runs(samples, tmp_path):
+    options = {
+        'model.backbone.init_cfg': None,
+        'model.data_preprocessor.batch_augments.0.size': (128, 128),
+        'train_dataloader.dataset.pipeline.2.scale': (128, 128),
+        'train_dataloader.dataset.pipeline.3.crop_size': (128, 128),
+        'train_dataloader.dataset.data_root': str(samples / 'coco200'),
+        'train_dataloader.dataset.indices': 2,
+        'train_dataloader.batch_size': 1,
+        'val_dataloader.dataset.pipeline.1.scale': (128, 128),
+        'val_dataloader.dataset.data_root': str(samples / 'coco200'),
+        'val_dataloader.dataset.indices': 1,
+        'val_evaluator.ann_file': str(samples / 'coco200/annotations/instances_val2017.json'),
+        'train_cfg.max_epochs': 1,
+        'auto_scale_lr.enable': True,
+    }
+    runner = run(MASK_RCNN, tmp_path, options)
+    # --auto-scale-lr: a batch of 1 instead of 32. The scales of the layers stay: 0.95 ** 13 for the stem.
+    lr = {group['layer_id']: group['initial_lr'] for group in runner.optim_wrapper.optimizer.param_groups}
+    assert lr[13] == pytest.approx(1e-4 / 32)
+    assert lr[0] == pytest.approx(0.513342 * 1e-4 / 32, rel=1e-4)
+
+
+def test_upernet_recipe_runs(samples, tmp_path):
+    classes = (samples / 'coco200/semantic/classes.txt').read_text().splitlines()
+    assert len(classes) == 133
+    options = {
+        'model.backbone.init_cfg': None,
+        'model.data_preprocessor.size': (128, 128),
+        'model.decode_head.num_classes': 133,
+        'model.auxiliary_head.num_classes': 133,
+        'train_dataloader.dataset.pipeline.2.scale': (512, 128),
+        'train_dataloader.dataset.pipeline.3.crop_size': (128, 128),
+        'val_dataloader.dataset.pipeline.1.scale': (512, 128),
+        'train_cfg.max_iters': 2,
+        'train_cfg.val_interval': 2,
+    }
+    for split in ('train', 'val'):
+        # 'reduce_zero_label' of ADE20KDataset is the only setting of the recipe that is about ADE20K.
+        dataset = {
+            'type': 'BaseSegDataset',
+            'metainfo': dict(classes=classes, palette=[[i, i, i] for i in range(133)]),
+            'data_root': str(samples / 'coco200'),
+            'data_prefix.img_path': f'{split}2017',
+            'data_prefix.seg_map_path': f'semantic/{split}2017',
+            'indices': 2 if split == 'train' else 1,
+        }
+        options |= {f'{split}_dataloader.dataset.{key}': value for key, value in dataset.items()}
+    runner = run(UPERNET, tmp_path, options)
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in runner.model.modules())
+    assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
