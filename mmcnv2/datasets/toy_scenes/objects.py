@@ -207,7 +207,7 @@ class Mug:
 
 @dataclass
 class Lump:
-    """Clutter: a pebble-like union of three to five spheres, ``centres`` (K, 3), ``radii`` (K,)."""
+    """Clutter: a knobbly union of three to five spheres, ``centres`` (K, 3), ``radii`` (K,)."""
 
     centres: Array
     radii: Array
@@ -291,9 +291,11 @@ def random_shape(name: str, rng: np.random.Generator) -> Shape:
         return Mug(width, height, u(0.05, 0.09), height * u(0.45, 0.62), u(0.06, 0.1))
     if name == 'lump':
         n = int(rng.integers(3, 6))
-        # Close together, so that it reads as one pebble and not as several balls.
-        radii = rng.uniform(0.35, 0.6, n).astype(np.float32)
-        return Lump(rng.uniform(-0.42, 0.42, (n, 3)).astype(np.float32), radii)
+        # In a row and overlapping, like ginger: neither one ball nor several.
+        radii = rng.uniform(0.2, 0.42, n).astype(np.float32)
+        centres = rng.uniform(-0.18, 0.18, (n, 3)).astype(np.float32)
+        centres[:, 0] = np.linspace(-0.65, 0.65, n)
+        return Lump(centres, radii)
     if name == 'stick':
         return Stick(u(0.7, 1.0), u(0.05, 0.12), u(0.0, 0.35))
     raise ValueError(f'unknown shape {name!r}; known are {CLASSES} and lump, stick')

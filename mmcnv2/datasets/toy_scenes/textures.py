@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from .objects import Array
 
@@ -61,7 +62,8 @@ def photo(name: str, side: int = 400) -> np.ndarray:
     if side < 400:
         return cv2.resize(photo(name, side * 2), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     package, file, rows, columns = _PHOTOS[name]
-    image = cv2.imread(str(_package_file(package, file)), cv2.IMREAD_COLOR)[rows, columns, ::-1]
+    with Image.open(_package_file(package, file)) as opened:
+        image = np.array(opened.convert('RGB'))[rows, columns]
     scale = side / min(image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale,

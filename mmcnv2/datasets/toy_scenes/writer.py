@@ -75,7 +75,7 @@ def write_toy_scenes(
         num_val: labelled validation images, >= 0.
         image_size: side of the square images, a positive multiple of 32.
         seed: seed of the data set, >= 0.
-        workers: processes to render with; None means one per available core.
+        workers: processes to render with; None means one per available core, fewer for few images.
         force: replace a toy data set with other parameters that is in ``out``.
 
     Returns:
@@ -166,8 +166,9 @@ def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[
         for split in (*_LABELLED, 'unlabelled')
         for i in range(wanted.count(split))
     ]
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+    if workers is None:  # starting a process takes as long as rendering about a hundred images
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+        workers = min(cores or 1, 1 + len(jobs) // 100)
     found: dict[str, list[list[dict[str, Any]]]] = {split: [] for split in _LABELLED}
     with tqdm(total=len(jobs), desc='toy scenes', unit='img') as bar:
         for job, objects in zip(jobs, _run(jobs, workers), strict=True):
@@ -179,8 +180,6 @@ def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[
 
 def _run(jobs: list[tuple], workers: int) -> Iterator[list[dict[str, Any]]]:
     """``_write_one`` of every job, in order."""
-    # Starting a process takes as long as rendering a few dozen images.
-    workers = min(workers, 1 + len(jobs) // 64) if workers > 2 else min(workers, len(jobs))
     if workers <= 1:
         yield from map(_write_one, jobs)
         return
