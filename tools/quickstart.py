@@ -195,12 +195,12 @@ def main() -> None:
     checkpoint = work_dir / f'fcmae/epoch_{max_epochs}.pth'
     make_data = [sys.executable, str(ROOT / 'tools/dataset_tools/make_toy_scenes.py'), '--out', str(DATA_ROOT)]
     steps = [
-        Step('toy_scenes', make_data, 30),
-        training('fcmae', 'fcmae', work_dir, 240),
-        training('mask-rcnn_scratch', 'mask-rcnn', work_dir, 110),
-        training('mask-rcnn_fcmae', 'mask-rcnn', work_dir, 110, checkpoint),
-        training('upernet_scratch', 'upernet', work_dir, 60),
-        training('upernet_fcmae', 'upernet', work_dir, 60, checkpoint),
+        Step('toy_scenes', make_data, 50),
+        training('fcmae', 'fcmae', work_dir, 190),
+        training('mask-rcnn_scratch', 'mask-rcnn', work_dir, 115),
+        training('mask-rcnn_fcmae', 'mask-rcnn', work_dir, 115, checkpoint),
+        training('upernet_scratch', 'upernet', work_dir, 75),
+        training('upernet_fcmae', 'upernet', work_dir, 75, checkpoint),
     ]
     for number, step in enumerate(steps, start=1):
         run(step, number, steps, work_dir)

@@ -1,6 +1,6 @@
 # From scratch; from a pre-trained backbone with
 # --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone. \
-#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_toy-scenes/epoch_20.pth
+#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_toy-scenes/epoch_14.pth
 _base_ = [
     '../_base_/models/upernet_convnextv2-atto_small.py',
     '../_base_/datasets/toy_scenes_semantic.py',
@@ -9,7 +9,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
+    data_preprocessor=dict(size=(96, 96)),
     decode_head=dict(num_classes=7),
     auxiliary_head=dict(num_classes=7),
 )

@@ -6,7 +6,7 @@ dataset = dict(
     metainfo=dict(classes=classes),
 )
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -33,7 +33,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(128, 128), keep_ratio=True),
+            dict(type='Resize', scale_factor=1.0),  # notes the scale that mmdet's evaluation asks for
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(
                 type='PackDetInputs',

@@ -10,7 +10,7 @@ train_dataloader = dict(
         data_root='data/toy_scenes/unlabelled/',
         pipeline=[
             dict(type='LoadRGBImage'),
-            dict(type='RandomResizedCrop', size=128, scale=(0.4, 1.0)),
+            dict(type='RandomResizedCrop', size=96, scale=(0.4, 1.0)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackUnlabelled'),
         ],
@@ -25,7 +25,7 @@ val_dataloader = dict(
         data_root='data/toy_scenes/val/',
         pipeline=[
             dict(type='LoadRGBImage'),
-            dict(type='Resize', scale=(128, 128)),
+            dict(type='Resize', scale=(96, 96)),
             dict(type='PackUnlabelled'),
         ],
     ),

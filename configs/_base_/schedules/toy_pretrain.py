@@ -1,5 +1,5 @@
 # Base lr as in the paper, 1.5e-4 x batch / 256, is for hundreds of thousands of iterations; a few hundred want more.
-max_epochs = 20
+max_epochs = 14
 warmup_epochs = 2
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict()
@@ -7,7 +7,7 @@ test_cfg = dict()
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
     # No weight decay on biases, norms, GRN (all of one dimension) and the mask token.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

@@ -31,7 +31,7 @@ def random_background(camera: Camera, size: int, pitch: float, rng: np.random.Ge
     with_wall = pitch < np.deg2rad(38) or rng.random() < 0.3
     wall_at = rng.uniform(1.3, 3.5) if with_wall else 1e3
     ground = _plane_texture(camera, size, GROUNDS if rng.random() < 0.9 else WALLS, None, rng)
-    for _ in range(rng.poisson(1.0)):
+    for _ in range(rng.poisson(0.7)):
         _add_patch(ground, camera, rng)
     for _ in range(rng.poisson(0.6)):
         _add_cable(ground, camera, rng)
@@ -69,8 +69,11 @@ def _plane_texture(
     c, s = texels * np.cos(angle), texels * np.sin(angle)
     x, y = rng.uniform(100, 300, 2)
     to_texture = np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
+    texture = random_texture(rng, names, 400, contrast=rng.uniform(0.25, 0.6))
+    dull = rng.uniform(0.5, 0.9)  # tables and walls are less colourful than what stands on them
+    texture = cv2.transform(texture, (1 - dull) * np.eye(3) + dull / 3)
     warped = cv2.warpPerspective(
-        random_texture(rng, names, 400, contrast=rng.uniform(0.35, 0.9)),
+        texture,
         to_texture @ to_plane @ ray,
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

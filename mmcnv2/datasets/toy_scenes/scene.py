@@ -75,7 +75,7 @@ class _Object:
         self.direction = rays.take(index, 1)
 
 
-def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: int = 128) -> Scene:
+def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: int = 96) -> Scene:
     """Render one scene. The result depends on the arguments alone.
 
     Args:
@@ -112,19 +112,19 @@ def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: in
 def _place_objects(
     camera: Camera, image_size: int, wall_at: float, rng: np.random.Generator
 ) -> tuple[list[_Object], _DepthBuffer]:
-    """One to five objects, then up to two pieces of clutter, all of them sufficiently visible.
+    """One to four objects, then up to two pieces of clutter, all of them sufficiently visible.
 
     An object that would hide another one, or be hidden itself, is placed anew; when four places
     have failed it is left out. The labelled objects come first in the list.
     """
-    names = [CLASSES[i] for i in rng.integers(len(CLASSES), size=rng.integers(1, 6))]
+    names = [CLASSES[i] for i in rng.integers(len(CLASSES), size=rng.integers(1, 5))]
     names += [('lump', 'stick')[i] for i in rng.integers(2, size=rng.integers(0, 3))]
     objects: list[_Object] = []
     buffer = _DepthBuffer(2 * image_size)
     for name in names:
         shape, rotation = random_shape(name, rng), random_rotation(name, rng)
         material = random_material(name, rng)
-        longer = np.exp(rng.uniform(np.log(32), np.log(80))) * 2 * image_size / 128
+        longer = np.exp(rng.uniform(np.log(40), np.log(96))) * 2 * image_size / 128
         for _ in range(4):
             item = _Object(name, shape, rotation, np.zeros(3), 1.0, material)
             _put_on_table(item, camera, longer, wall_at, rng)

@@ -11,12 +11,12 @@ from .objects import Array
 from .textures import GROUNDS, WALLS, lookup, noise, random_texture, random_tint, to_gamma, to_linear
 
 _TEXTURE_SIZE = 96
-_KINDS = ('paint', 'paint', 'paint', 'photo', 'rough', 'stripes', 'noise', 'metal')
-# Weak hints only: some objects have the material, and some about the hue, that their class often
-# has. As in photographs, colour helps, and shape decides.
-_USUAL_SHARE, _HUE_SHARE = 0.3, 0.4
-_HUE = {'ball': 0, 'box': 35, 'can': 210, 'cone': 120, 'ring': 280, 'mug': 175}
-_USUAL = {'ball': 'stripes', 'box': 'photo', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',
+_KINDS = ('paint', 'paint', 'paint', 'paint', 'rough', 'stripes', 'noise', 'metal')
+# Most objects have about the hue, and some the material, that their class often has: minutes on two cores
+# are too short to learn shape alone. The rest, shadows, and the tables keep colour from being enough.
+_USUAL_SHARE, _HUE_SHARE = 0.3, 0.85
+_HUE = {'ball': 0, 'box': 45, 'can': 220, 'cone': 110, 'ring': 290, 'mug': 170}
+_USUAL = {'ball': 'stripes', 'box': 'rough', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',
           'mug': 'paint', 'lump': 'rough', 'stick': 'rough'}  # fmt: skip
 
 
@@ -76,8 +76,8 @@ def random_material(name: str, rng: np.random.Generator) -> Material:
     kind = _USUAL[name] if rng.random() < _USUAL_SHARE else _KINDS[rng.integers(len(_KINDS))]
     hue = _HUE.get(name) if rng.random() < _HUE_SHARE else None
     if hue is not None:
-        hue += rng.normal(0, 20)
-    tint = random_tint(rng, saturation=0.95, hue=hue)
+        hue += rng.normal(0, 10)
+    tint = random_tint(rng, saturation=1.6 if hue is not None else 0.8, hue=hue)
     size = _TEXTURE_SIZE
     gloss, shininess, mirror = rng.uniform(0, 0.5), rng.uniform(8, 60), 0.0
     if kind in ('photo', 'rough'):

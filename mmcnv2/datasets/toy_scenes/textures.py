@@ -106,7 +106,7 @@ def random_tint(rng: np.random.Generator, saturation: float = 0.45, hue: float |
     """
     hue = (rng.random() * 360 if hue is None else hue) % 360
     value = rng.uniform(0.25, 0.95)
-    strength = saturation * rng.beta(1.6, 1.8)
+    strength = min(saturation * rng.beta(1.6, 1.8), 1.0)
     hsv = np.array([[[hue, strength, value]]], dtype=np.float32)
     return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] ** 2.2).astype(np.float32)
 

@@ -54,10 +54,10 @@ class _Parameters:
 
 def write_toy_scenes(
     out: str | os.PathLike[str] = 'data/toy_scenes',
-    num_unlabelled: int = 1500,
-    num_train: int = 80,
-    num_val: int = 120,
-    image_size: int = 128,
+    num_unlabelled: int = 2000,
+    num_train: int = 100,
+    num_val: int = 100,
+    image_size: int = 96,
     seed: int = 0,
     workers: int | None = None,
     force: bool = False,

@@ -148,7 +148,7 @@ class ConvNeXtV2(BaseModule):
                 pixels influence nothing.
 
         Returns:
-            Maps (N, channels[i], H/s, W/s), s = 4, 8, 16, 32, channels-last in memory, zero at removed positions.
+            Maps (N, channels[i], H/s, W/s), s = 4, 8, 16, 32, contiguous, zero at removed positions.
 
         Raises:
             ValueError: If the images or the mask are of another shape, with what was expected.
@@ -169,7 +169,8 @@ class ConvNeXtV2(BaseModule):
                     x = block(x, layout)
             if i in self.out_indices:
                 out = getattr(self, f'norm{i}')(x) if self.out_norm else x
-                outs.append(layout.unpack(out))
+                # Contiguous: mmcv's operators, RoIAlign among them, read the memory as NCHW whatever the strides say.
+                outs.append(layout.unpack(out).contiguous())
         return tuple(outs)
 
     def train(self, mode: bool = True) -> 'ConvNeXtV2':
