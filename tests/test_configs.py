@@ -308,3 +308,13 @@ def test_upernet_recipe_runs(samples, tmp_path):
     runner = run(UPERNET, tmp_path, options)
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in runner.model.modules())
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
+
+
+@pytest.mark.parametrize(('task', 'first'), [('mask-rcnn', ()), ('upernet', ('background',))])
+def test_toy_configs_name_the_classes_of_the_toy_scenes(task, first):
+    """Configs cannot import, so the names stand there a second time."""
+    from mmcnv2.datasets.toy_scenes import CLASSES
+
+    cfg = Config.fromfile(ROOT / f'configs/toy/{task}_convnextv2-atto_toy-scenes.py')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert tuple(loader.dataset.metainfo.classes) == (*first, *CLASSES)

@@ -8,10 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcnv2.datasets.toy_scenes import CLASSES, Scene, render_scene, write_toy_scenes
-
-_COLOURS = [(66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71, 188),
-            (0, 172, 193)]  # fmt: skip
+from mmcnv2.datasets.toy_scenes import CLASSES, render_scene, write_toy_scenes
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,33 +25,31 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw_labels(scene: Scene, zoom: int) -> np.ndarray:
-    """The image of ``scene``, enlarged ``zoom`` times, with masks, boxes and class names: RGB."""
-    plain = cv2.resize(scene.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    out = plain.copy()
-    instances = np.kron(scene.instances, np.ones((zoom, zoom), dtype=np.uint8))
-    for k, label in enumerate(scene.labels):
-        colour = _COLOURS[label - 1]
-        mask = instances == k + 1
-        out[mask] = (0.5 * out[mask] + 0.5 * np.array(colour)).astype(np.uint8)
-        x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-        cv2.rectangle(out, (x, y), (x + w - 1, y + h - 1), colour, 1)
-        text = f'{CLASSES[label - 1]} {scene.visible[k]:.0%}'
-        for shade, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            place = (x + 2, max(y + 11, 11))
-            cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, width, cv2.LINE_AA)
-    return np.hstack([plain, out])
-
-
 def write_preview(path: str, seed: int, image_size: int, count: int = 20, columns: int = 4) -> None:
-    """Write a contact sheet of the first ``count`` training images, each plain and labelled."""
+    """Write a contact sheet of the first ``count`` training images, each plain and labelled.
+
+    Args:
+        path: picture file to write; its folder is made if missing.
+        seed: seed of the data set.
+        image_size: side of the images, which are enlarged to up to 256 pixels.
+        count: how many images, a multiple of ``columns``.
+        columns: how many of them side by side.
+    """
+    from mmcnv2.visualization import contact_sheet, draw_instances  # loads the models, which writing does not need
+
     zoom = max(256 // image_size, 1)
-    scenes = [render_scene(i, 'train', seed, image_size) for i in range(count)]
-    tiles = [cv2.copyMakeBorder(draw_labels(s, zoom), 2, 2, 2, 2, cv2.BORDER_CONSTANT)
-             for s in scenes]  # fmt: skip
-    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, count, columns)]
+    cells = []
+    for i in range(count):
+        scene = render_scene(i, 'train', seed, image_size)
+        plain = cv2.resize(scene.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        instances = np.kron(scene.instances, np.ones((zoom, zoom), dtype=np.uint8))
+        masks = instances == np.arange(1, len(scene.labels) + 1)[:, None, None]
+        labels = [label - 1 for label in scene.labels]
+        texts = [f'{CLASSES[label]} {shown:.0%}' for label, shown in zip(labels, scene.visible, strict=True)]
+        cells += [plain, draw_instances(plain, masks, labels, texts)]
+    rows = [cells[i : i + 2 * columns] for i in range(0, len(cells), 2 * columns)]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(path, np.vstack(rows)[..., ::-1]):
+    if not cv2.imwrite(path, contact_sheet(rows)[..., ::-1]):
         raise OSError(f'cannot write {path}')
 
 

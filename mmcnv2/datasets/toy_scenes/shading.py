@@ -13,7 +13,8 @@ from .textures import GROUNDS, WALLS, lookup, noise, random_texture, random_tint
 _TEXTURE_SIZE = 96
 _KINDS = ('paint', 'paint', 'paint', 'paint', 'rough', 'stripes', 'noise', 'metal')
 # Most objects have about the hue, and some the material, that their class often has: minutes on two cores
-# are too short to learn shape alone. The rest, shadows, and the tables keep colour from being enough.
+# are too short to learn shape alone. What keeps colour from being enough: the other objects, pale or gray
+# ones, stripes and photographs, coloured lamps, and tables.
 _USUAL_SHARE, _HUE_SHARE = 0.3, 0.85
 _HUE = {'ball': 0, 'box': 45, 'can': 220, 'cone': 110, 'ring': 290, 'mug': 170}
 _USUAL = {'ball': 'stripes', 'box': 'rough', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',
@@ -72,17 +73,20 @@ class Material:
 
 
 def random_material(name: str, rng: np.random.Generator) -> Material:
-    """A material for a shape of class ``name``; the class says little about it."""
+    """A material for a shape of class ``name``, a class or clutter.
+
+    Six objects in seven get about the hue of their class and more saturated tints; the kind of
+    material depends less on the class. The hue of clutter is random.
+    """
     kind = _USUAL[name] if rng.random() < _USUAL_SHARE else _KINDS[rng.integers(len(_KINDS))]
     hue = _HUE.get(name) if rng.random() < _HUE_SHARE else None
     if hue is not None:
-        hue += rng.normal(0, 10)
+        hue += rng.normal(0, 10)  # degrees
     tint = random_tint(rng, saturation=1.6 if hue is not None else 0.8, hue=hue)
     size = _TEXTURE_SIZE
     gloss, shininess, mirror = rng.uniform(0, 0.5), rng.uniform(8, 60), 0.0
-    if kind in ('photo', 'rough'):
-        names = WALLS if kind == 'photo' else GROUNDS
-        texture = to_linear(random_texture(rng, names, size))
+    if kind == 'rough':
+        texture = to_linear(random_texture(rng, GROUNDS, size))
         mix = rng.uniform(0.0, 0.6)
         texture = (1 - mix) * texture + mix * texture * tint / max(float(tint.mean()), 0.05)
         gloss *= 0.5

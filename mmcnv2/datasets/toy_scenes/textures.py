@@ -100,9 +100,10 @@ def noise(rng: np.random.Generator, size: int, stretch: int = 1) -> Array:
 
 
 def random_tint(rng: np.random.Generator, saturation: float = 0.45, hue: float | None = None) -> Array:
-    """A colour (3,) as paint or cloth has it: linear light, rarely saturated, never black.
+    """A colour (3,) as paint or cloth has it: linear light, never black.
 
-    ``hue`` is in degrees; None means any.
+    ``saturation`` is about twice the mean of its HSV saturation, so most tints are dull at the
+    default. ``hue`` is in degrees; None means any.
     """
     hue = (rng.random() * 360 if hue is None else hue) % 360
     value = rng.uniform(0.25, 0.95)

@@ -290,3 +290,20 @@ def test_block_is_plain_pytorch():
     assert kinds[nn.LayerNorm] == 5 + 4 + 4, 'blocks, downsampling, outputs'
     assert kinds[nn.Conv2d] == 5 + 4
     assert kinds[nn.Linear] == 2 * 5
+
+
+def test_maps_suit_operators_that_ignore_strides():
+    """mmcv's RoIAlign reads memory as NCHW: the boxes' features must be those of the same map made contiguous."""
+    from mmcv.ops import RoIAlign
+
+    torch.manual_seed(0)
+    arch = dict(depths=(1, 1, 1, 1), channels=(4, 8, 12, 16))
+    backbone = mmengine.registry.MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch=arch))
+    images = torch.randn(1, 3, 64, 96)
+    boxes = torch.tensor([[0, 8.0, 4.0, 40.0, 36.0]])
+    for mask in (None, torch.tensor([[[True, False, False], [False, True, False]]])):
+        for stride, feature in zip((4, 8, 16, 32), backbone(images, mask), strict=True):
+            align = RoIAlign(2, 1 / stride, 2)
+            assert torch.equal(
+                align(feature, boxes), align(feature.clone(memory_format=torch.contiguous_format), boxes)
+            )

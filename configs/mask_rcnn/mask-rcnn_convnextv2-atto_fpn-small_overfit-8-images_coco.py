@@ -11,10 +11,15 @@ dataset = dict(
     data_prefix=dict(img='train2017/'),
     indices=8,
 )
+# More regions than the toy scenes need: these images have up to 20 objects.
+model = dict(train_cfg=dict(rcnn=dict(sampler=dict(num=128))))
+
 pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(512, 512), keep_ratio=True),
+    # Grey, not zero: zeros are positions of no variance to a scratch network, and LayerNorm blows up their gradients.
+    dict(type='Pad', size=(512, 512), pad_val=dict(img=(114, 114, 114))),
 ]
 train_pipeline = [*pipeline, dict(type='RandomFlip', prob=0.0), dict(type='PackDetInputs')]
 test_pipeline = [
@@ -41,7 +46,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='CocoMetric', metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 
-max_iters = 600  # 150 epochs of 8 images in batches of 2
+max_iters = 400  # 100 epochs of 8 images in batches of 2
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=200)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,0 +1,75 @@
+# Can the whole path, label maps to metric, learn eight images by heart? Trained and evaluated on the same eight.
+_base_ = [
+    '../_base_/models/upernet_convnextv2-atto_small.py',
+    '../_base_/default_runtime.py',
+]
+
+crop_size = (384, 384)
+num_classes = 133  # COCO panoptic: 80 things and 53 kinds of stuff; 255 is ignored
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=num_classes),
+    auxiliary_head=dict(num_classes=num_classes),
+)
+
+dataset = dict(
+    type='BaseSegDataset',
+    data_root='data/coco/',
+    data_prefix=dict(img_path='train2017', seg_map_path='semantic/train2017'),
+    img_suffix='.jpg',
+    seg_map_suffix='.png',
+    metainfo=dict(classes=[f'class {i}' for i in range(num_classes)]),
+    indices=8,
+)
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        **dataset,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='Resize', scale=crop_size, keep_ratio=True),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=crop_size, keep_ratio=True),
+            dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
+
+max_iters = 300  # 150 epochs of 8 images in batches of 4
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=20, end=max_iters, T_max=max_iters - 20, eta_min=0.0),
+]
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=1),
+    visualization=dict(type='SegVisualizationHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', name='visualizer')
+log_processor = dict(by_epoch=False)

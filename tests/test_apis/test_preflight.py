@@ -1,0 +1,30 @@
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmcnv2.apis import ConfigError, check_checkpoint, check_dataset_paths
+
+
+def test_paths_inside_wrappers_are_checked(tmp_path):
+    (tmp_path / 'images').mkdir()
+    dataset = dict(type='Any', data_root=str(tmp_path), data_prefix=dict(img='images/'))
+    wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[dataset, dataset]))
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    check_dataset_paths(cfg, ('train', 'val'))
+    cfg.train_dataloader.dataset.dataset.datasets[1].ann_file = 'labels.json'
+    with pytest.raises(ConfigError, match=r'dataset\.dataset\.datasets\.1\.ann_file: .*labels\.json'):
+        check_dataset_paths(cfg, ('train',))
+
+
+def test_checkpoints_must_fit_the_whole_model(tmp_path):
+    path = str(tmp_path / 'linear.pth')
+    torch.save(dict(state_dict=nn.Linear(3, 2).state_dict()), path)
+    check_checkpoint(path, nn.Linear(3, 2))
+    with pytest.raises(ConfigError, match=r'1 of 2 tensors disagree:\n  weight: \(2, 3\) in the checkpoint, \(2, 4\)'):
+        check_checkpoint(path, nn.Linear(4, 2))
+    with pytest.raises(ConfigError, match=r'0\.weight: missing in the checkpoint'):
+        check_checkpoint(path, nn.Sequential(nn.Linear(3, 2)))
+    (tmp_path / 'text.pth').write_text('no checkpoint')
+    with pytest.raises(ConfigError, match=r'text\.pth cannot be read'):
+        check_checkpoint(str(tmp_path / 'text.pth'), nn.Linear(3, 2))

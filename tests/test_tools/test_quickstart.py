@@ -1,0 +1,54 @@
+"""Parts of tools/quickstart.py; the whole of it takes ten minutes and is `make quickstart`."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope='module')
+def quickstart(root):
+    spec = importlib.util.spec_from_file_location('quickstart', root / 'tools/quickstart.py')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['quickstart'] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_scalars(run_dir, *records):
+    folder = run_dir / '20260101_000000/vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
+
+
+def test_report_compares_the_last_values(quickstart, tmp_path):
+    for start, (box, mask, miou) in {'scratch': (0.1, 0.2, 30.0), 'fcmae': (0.15, 0.25, 31.26)}.items():
+        early = {'coco/bbox_mAP': 0.0, 'coco/segm_mAP': 0.0}
+        write_scalars(
+            tmp_path / f'mask-rcnn_{start}', early, {'coco/bbox_mAP': box, 'coco/segm_mAP': mask}, {'loss': 1}
+        )
+        write_scalars(tmp_path / f'upernet_{start}', {'mIoU': miou})
+    steps = [quickstart.Step('fcmae', [], 0, seconds=90.4), quickstart.Step('upernet_fcmae', [], 0, seconds=29.6)]
+    tables = quickstart.write_report(tmp_path, steps)
+    assert '| mask-rcnn box AP | 10.0 | 15.0 |' in tables
+    assert '| mask-rcnn mask AP | 20.0 | 25.0 |' in tables
+    assert '| upernet mIoU | 30.0 | 31.3 |' in tables
+    assert '| fcmae | 90 s |' in tables and '| all | 2.0 min |' in tables
+    report = (tmp_path / 'report.md').read_text()
+    assert tables in report and '(reconstruction.png)' in report
+
+
+def test_a_failed_step_ends_with_its_log(quickstart, tmp_path):
+    step = quickstart.Step('broken', [sys.executable, '-c', 'print("the reason"); raise SystemExit(3)'], 1)
+    with pytest.raises(SystemExit, match=r'the reason\n\nerror: step broken failed; its whole log is .*broken\.log'):
+        quickstart.run(step, 1, [step], tmp_path)
+
+
+def test_pretrained_steps_name_the_checkpoint(quickstart, tmp_path):
+    command = quickstart.training('upernet_fcmae', 'upernet', tmp_path, 1, tmp_path / 'epoch_1.pth').command
+    assert command[command.index('--cfg-options') + 1 :] == [
+        'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={tmp_path}/epoch_1.pth',
+        'model.backbone.init_cfg.prefix=backbone.',
+    ]
