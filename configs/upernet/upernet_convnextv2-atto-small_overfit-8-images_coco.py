@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-crop_size = (384, 384)
+crop_size = (256, 256)
 num_classes = 133  # COCO panoptic: 80 things and 53 kinds of stuff; 255 is ignored
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -21,8 +21,14 @@ dataset = dict(
     metainfo=dict(classes=[f'class {i}' for i in range(num_classes)]),
     indices=8,
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=crop_size),
+    dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
+    dict(type='PackSegInputs'),
+]
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
@@ -30,7 +36,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
-            dict(type='Resize', scale=crop_size, keep_ratio=True),
+            dict(type='Resize', scale=crop_size),
             dict(type='PackSegInputs'),
         ],
     ),
@@ -41,20 +47,15 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         **dataset,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=crop_size, keep_ratio=True),
-            dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 300  # 150 epochs of 8 images in batches of 4
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
+max_iters = 320  # 80 epochs of 8 images in batches of 2
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=160)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -68,7 +69,7 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1),
     visualization=dict(type='SegVisualizationHook'),
 )
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')

@@ -97,21 +97,24 @@ def test_objects_are_visible_and_classes_balanced(scenes):
         for label in scene.labels:
             counts[label - 1] += 1
     assert {len(scene.labels) for scene in scenes} == {1, 2, 3, 4}
-    # About NNN objects: an even split is NN each, with a standard deviation of N.
+    # 135 objects: an even split is 22 or 23 each, with a standard deviation of 4.
     assert counts.min() > 0.5 * counts.mean() and counts.max() < 1.6 * counts.mean()
     assert any(min(scene.visible) < 0.7 for scene in scenes), 'some objects must be occluded'
 
 
 def test_object_sizes(scenes):
-    """A sphere around an object measures 40 to 96 pixels of 128, so 30 to 72 of 96."""
+    """A sphere around an object measures 40 to 96 pixels of 128, so about 30 to 72 of 96.
+
+    The object fills the sphere in part, and looks larger where it comes nearer to the camera.
+    """
     sides = []
     for scene in scenes:
         for k, visible in enumerate(scene.visible):
             if visible > 0.99:
                 sides.append(max(cv2.boundingRect((scene.instances == k + 1).astype(np.uint8))[2:]))
-    assert len(sides) > 50
+    assert len(sides) > 40
     assert min(sides) > 15 and max(sides) <= 76
-    assert 28 < np.median(sides) < 45
+    assert 33 < np.median(sides) < 46
 
 
 def test_objects_scale_with_the_image():
@@ -119,7 +122,7 @@ def test_objects_scale_with_the_image():
         small, large = render_scene(i, 'val', image_size=64), render_scene(i, 'val', image_size=128)
         assert small.labels == large.labels
         enlarged = np.kron(small.instances, np.ones((2, 2), dtype=np.uint8))
-        assert (enlarged == large.instances).mean() > 0.97
+        assert (enlarged == large.instances).mean() > 0.975
 
 
 def test_colour_hints_at_the_class_but_is_not_enough(scenes):
@@ -134,7 +137,7 @@ def test_colour_hints_at_the_class_but_is_not_enough(scenes):
     fit = np.arange(len(labels)) % 2 == 0
     means = np.stack([lab[fit & (labels == c)].mean(0) for c in range(1, 7)])
     guess = np.linalg.norm(lab[~fit][:, None] - means, axis=2).argmin(1) + 1
-    assert 0.35 < (guess == labels[~fit]).mean() < 0.75
+    assert 0.4 < (guess == labels[~fit]).mean() < 0.75
 
 
 def test_objects_differ_from_what_is_behind_them(scenes):

@@ -22,6 +22,13 @@ train_dataloader = dict(
         ],
     ),
 )
+# mmseg's inference_model looks for this name.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 512), keep_ratio=True),
+    dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
+    dict(type='PackSegInputs'),
+]
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
@@ -31,12 +38,7 @@ val_dataloader = dict(
         type='ADE20KDataset',
         data_root=data_root,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-            dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

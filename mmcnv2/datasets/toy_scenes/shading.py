@@ -13,8 +13,8 @@ from .textures import GROUNDS, WALLS, lookup, noise, random_texture, random_tint
 _TEXTURE_SIZE = 96
 _KINDS = ('paint', 'paint', 'paint', 'paint', 'rough', 'stripes', 'noise', 'metal')
 # Most objects have about the hue, and some the material, that their class often has: minutes on two cores
-# are too short to learn shape alone. What keeps colour from being enough: the other objects, pale or gray
-# ones, stripes and photographs, coloured lamps, and tables.
+# are too short to learn shape alone. Any hue on one object in seven, pale tints, metal, patterns and coloured
+# light keep colour from being enough.
 _USUAL_SHARE, _HUE_SHARE = 0.3, 0.85
 _HUE = {'ball': 0, 'box': 45, 'can': 220, 'cone': 110, 'ring': 290, 'mug': 170}
 _USUAL = {'ball': 'stripes', 'box': 'rough', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',

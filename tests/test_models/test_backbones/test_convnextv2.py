@@ -60,7 +60,7 @@ def test_shapes_and_out_indices(out_indices, masked):
     assert [tuple(m.shape) for m in maps] == [shapes[i] for i in out_indices]
     for m, i in zip(maps, out_indices, strict=True):
         assert torch.equal(m, all_maps[i])
-        assert m.is_contiguous(memory_format=torch.channels_last)
+        assert m.is_contiguous()
 
 
 # ---- parameters
