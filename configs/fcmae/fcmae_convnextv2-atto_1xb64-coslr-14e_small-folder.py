@@ -9,7 +9,6 @@ _base_ = [
 
 model = dict(backbone=dict(arch='atto'))
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False)
-val_cfg = None
 test_cfg = None
 
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=7, max_keep_ckpts=1))

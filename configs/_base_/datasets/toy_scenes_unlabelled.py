@@ -16,7 +16,8 @@ train_dataloader = dict(
         ],
     ),
 )
-val_dataloader = dict(
+# Pre-training has no validation, so that data_root of train_dataloader is all another folder takes.
+test_dataloader = dict(
     batch_size=64,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -30,6 +31,4 @@ val_dataloader = dict(
         ],
     ),
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(type='mmcnv2.ReconstructionError')
-test_evaluator = val_evaluator
+test_evaluator = dict(type='mmcnv2.ReconstructionError')

@@ -17,7 +17,7 @@ from mmcnv2.visualization import reconstruction_sheet
 class ReconstructionHook(Hook):
     """Draws input, masked input and reconstruction of a few images, to ``<work dir>/reconstructions/``.
 
-    The same images (of the validation dataset, if there is one) with the same masks every time.
+    The same images of the training dataset, with the same crops and masks, every time.
 
     Args:
         interval: A picture every so many epochs, and one after the last.
@@ -35,8 +35,8 @@ class ReconstructionHook(Hook):
     @master_only
     def _draw(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        dataset = runner.val_dataloader.dataset if runner.val_loop else runner.train_dataloader.dataset
-        # Neither the masks nor random crops may touch the random numbers of the training.
+        dataset = runner.train_dataloader.dataset
+        # Neither masks nor crops may touch the random numbers of the training.
         numpy_state = np.random.get_state()
         np.random.seed(0)
         try:
