@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -184,13 +184,6 @@ def test_other_settings_of_the_wrapper_are_kept():
     assert type(wrapper) is OptimWrapper
     assert wrapper._accumulative_counts == 4
     assert wrapper.optimizer.defaults['betas'] == (0.9, 0.999)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='AmpOptimWrapper needs a GPU')
-def test_amp():
-    wrapper = build(ConvNeXtV2('atto').cuda(), type='AmpOptimWrapper', dtype='bfloat16')
-    assert type(wrapper) is AmpOptimWrapper
-    assert {group['layer_id'] for group in wrapper.optimizer.param_groups} == {0, 1, 2, 3, 4, 5, 6}
 
 
 def test_a_step_moves_each_layer_by_its_learning_rate():
