@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mmcnv2.models import FCMAE
 
+from .labels import contact_sheet
+
 GREY = 0.5
-GAP = 4
 
 
 @torch.no_grad()
@@ -40,7 +41,5 @@ def reconstruction_sheet(model: FCMAE, images: Sequence[Tensor], mask: Tensor | 
 
     removed = F.interpolate(mask[:, None].float(), size=inputs.shape[2:]).bool().to(inputs.device)
     columns = [to_pixels(inputs), to_pixels(inputs).masked_fill(removed, GREY), to_pixels(reconstruction)]
-    # (N, 3, H, W) each; a white gap to the right and below, and none at the end.
-    sheet = torch.cat([F.pad(column, (0, GAP, 0, GAP), value=1) for column in columns], dim=3)
-    sheet = torch.cat(list(sheet), dim=1)[:, :-GAP, :-GAP]
-    return (sheet * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    rows = (torch.stack(columns, dim=1) * 255).round().byte().permute(0, 1, 3, 4, 2)  # (N, 3, H, W, 3)
+    return contact_sheet(rows.cpu().numpy())
