@@ -13,6 +13,7 @@ VisibleTokens  (N, K*s*s, C)           every other backend; K visible patches of
 ============== ======================= ============================================
 """
 
+from collections.abc import Callable, Hashable
 from math import isqrt
 from typing import Any, Protocol
 
@@ -113,7 +114,7 @@ class VisibleTokens:
         self.mask = mask.cpu()
         self.patches = patch_indices(~self.mask)  # (N, K)
         self._depthwise_conv = depthwise_conv
-        self._rows: dict[int, Tensor] = {}
+        self._tables: dict[Hashable, Tensor] = {}
 
     def pack(self, images: Tensor) -> Tensor:
         return self.gather(images.permute(0, 2, 3, 1))
@@ -144,13 +145,25 @@ class VisibleTokens:
         Returns:
             (N*K*s,) int64, values in [0, N*h*s*w): indices into a map (N, h*s, w*s, C) viewed as (N*h*s*w, s*C).
         """
-        if side not in self._rows:
+
+        def make() -> Tensor:
             n, h, w = self.mask.shape
             patch_row = torch.arange(n).view(n, 1) * h + self.patches // w  # (N, K)
             token_row = patch_row.unsqueeze(-1) * side + torch.arange(side)  # (N, K, s)
             rows = token_row * w + (self.patches % w).unsqueeze(-1)
-            self._rows[side] = rows.flatten().to(device, non_blocking=True)
-        return self._rows[side]
+            return rows.flatten().to(device, non_blocking=True)
+
+        return self.table(('rows', side, device), make)
+
+    def table(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` returns for this mask; made at the first call with ``key`` and kept.
+
+        Backends keep their index tables here: ``key`` starts with the backend's name and holds all that ``make``
+        depends on besides the mask, e.g. the number of tokens along a patch and the device.
+        """
+        if key not in self._tables:
+            self._tables[key] = make()
+        return self._tables[key]
 
     def gather(self, grid: Tensor) -> Tensor:
         """(N, h*s, w*s, C) to (N, K*s*s, C)."""
