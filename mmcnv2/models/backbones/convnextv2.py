@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmcnv2.registry import MODELS
 
-from ..layers import GRN
+from ..layers import GRN, grn_mlp
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
 from ..sparse.backends import check_backend
 
@@ -48,7 +48,6 @@ class Block(nn.Module):
         self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
-        self.act = nn.GELU()
         self.grn = GRN(4 * channels)
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
@@ -58,9 +57,7 @@ class Block(nn.Module):
         shortcut = x
         x = layout.depthwise_conv(x, self.dwconv)
         x = self.norm(x)
-        x = self.act(self.pwconv1(x))
-        x = self.grn(layout.keep_visible(x))
-        x = self.pwconv2(x)
+        x = grn_mlp(x, self.pwconv1, self.grn, self.pwconv2, layout.removed(x))
         return shortcut + self.drop_path(x)
 
 

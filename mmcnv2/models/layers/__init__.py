@@ -1,3 +1,4 @@
 from .grn import GRN
+from .mlp import grn_mlp
 
-__all__ = ['GRN']
+__all__ = ['GRN', 'grn_mlp']

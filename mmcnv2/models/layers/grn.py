@@ -19,7 +19,7 @@ class GRN(nn.Module):
         eps: Added to the mean norm.
 
     Shape: (N, ..., C) to the same; the positions are all dimensions between the first and the last. A position
-    that must not count has to be zero (see ``layout.keep_visible``).
+    that must not count has to be zero.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:

@@ -15,7 +15,7 @@ VisibleTokens  (N, K*s*s, C)           every other backend; K visible patches of
 
 from collections.abc import Callable, Hashable
 from math import isqrt
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from .backends import DepthwiseConv, load_backend
 from .mask import patch_indices
+
+T = TypeVar('T')
 
 
 class Layout(Protocol):
@@ -37,8 +39,8 @@ class Layout(Protocol):
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         """Depthwise convolution, stride 1, that sees zeros at removed positions."""
 
-    def keep_visible(self, x: Tensor) -> Tensor:
-        """Sets removed positions to zero where the layout stores them at all."""
+    def removed(self, x: Tensor) -> Tensor | None:
+        """(N, ..., 1) bool: which positions of ``x`` (N, ..., C) are removed; None if the layout holds no such."""
 
     def unpack(self, x: Tensor) -> Tensor:
         """Tokens to the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
@@ -65,8 +67,8 @@ class FullGrid:
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
-    def keep_visible(self, x: Tensor) -> Tensor:
-        return x
+    def removed(self, x: Tensor) -> Tensor | None:
+        return None
 
     def unpack(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2)
@@ -80,25 +82,24 @@ class MaskedGrid(FullGrid):
         self._masks: dict[int, Tensor] = {}
 
     def pack(self, images: Tensor) -> Tensor:
-        return self.keep_visible(super().pack(images))
+        return self._keep_visible(super().pack(images))
 
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        return super().depthwise_conv(self.keep_visible(x), conv)
+        return super().depthwise_conv(self._keep_visible(x), conv)
 
-    def keep_visible(self, x: Tensor) -> Tensor:
-        return x.masked_fill(self._mask_of(x), 0)
-
-    def unpack(self, x: Tensor) -> Tensor:
-        return super().unpack(self.keep_visible(x))
-
-    def _mask_of(self, x: Tensor) -> Tensor:
-        """(N, H, W, 1): the mask at the resolution of ``x`` (N, H, W, C)."""
+    def removed(self, x: Tensor) -> Tensor:
         side = x.shape[1] // self.mask.shape[1]
         if side not in self._masks:
             mask = self.mask.to(x.device)
             mask = mask.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2)
             self._masks[side] = mask.unsqueeze(-1)
         return self._masks[side]
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return super().unpack(self._keep_visible(x))
+
+    def _keep_visible(self, x: Tensor) -> Tensor:
+        return x.masked_fill(self.removed(x), 0)
 
 
 class VisibleTokens:
@@ -114,7 +115,7 @@ class VisibleTokens:
         self.mask = mask.cpu()
         self.patches = patch_indices(~self.mask)  # (N, K)
         self._depthwise_conv = depthwise_conv
-        self._tables: dict[Hashable, Tensor] = {}
+        self._tables: dict[Hashable, Any] = {}
 
     def pack(self, images: Tensor) -> Tensor:
         return self.gather(images.permute(0, 2, 3, 1))
@@ -129,8 +130,8 @@ class VisibleTokens:
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         return self._depthwise_conv(x, conv.weight, conv.bias, self)
 
-    def keep_visible(self, x: Tensor) -> Tensor:
-        return x
+    def removed(self, x: Tensor) -> Tensor | None:
+        return None
 
     def unpack(self, x: Tensor) -> Tensor:
         return self.scatter(x).permute(0, 3, 1, 2)
@@ -155,7 +156,7 @@ class VisibleTokens:
 
         return self.table(('rows', side, device), make)
 
-    def table(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    def table(self, key: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` returns for this mask; made at the first call with ``key`` and kept.
 
         Backends keep their index tables here: ``key`` starts with the backend's name and holds all that ``make``

@@ -72,12 +72,16 @@ def test_patch_conv(backend, stride, side):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_keep_visible(backend):
+def test_removed(backend):
+    """Only a full grid holds removed positions: those of the mask, at the resolution of the map."""
     _, _, mask = case('wide, 4 channels')
     layout = make_layout(mask, backend)
     tokens = layout.pack(torch.ones(3, 2, 16, 32))
-    shifted = layout.keep_visible(tokens + 1)  # only a full grid has anything to set to zero
-    assert shifted.sum() == 3 * 3 * 8 * 8 * 2 * 2, 'samples, patches, tokens, channels, value'
+    removed = layout.removed(tokens)
+    if backend == 'dense':
+        assert torch.equal(removed, reference.upsample(mask, torch.ones(3, 2, 16, 32)).permute(0, 2, 3, 1) == 0)
+    else:
+        assert removed is None
 
 
 def test_layouts_do_not_share_state():
@@ -95,4 +99,4 @@ def test_no_mask_is_the_full_grid():
     layout = make_layout(None, 'auto')
     assert torch.equal(layout.pack(grid), grid.permute(0, 2, 3, 1))
     assert torch.equal(layout.unpack(layout.pack(grid)), grid)
-    assert layout.keep_visible(grid) is grid
+    assert layout.removed(grid) is None

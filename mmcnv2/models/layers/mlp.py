@@ -1,0 +1,136 @@
+"""The MLP of a ConvNeXt V2 block (arXiv 2301.00808, figure 5), linear, GELU, GRN, linear, as one function.
+
+Written with modules, autograd keeps the pre-activation h, the activation a = gelu(h) and the input u of the second
+linear layer, 4C values a position each. Here it keeps h alone; backward computes the rest again.
+
+    x --W1, b1--> h --gelu--> a --GRN--> u = a * scale + beta --W2, b2--> y        scale = gamma * response(norm) + 1
+
+The scale has one number per sample and channel. With many positions it is cheaper to scale W2 for each sample than to
+scale a, and u is never made: y = a (W2 * scale)^T + W2 beta + b2.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .grn import GRN
+
+
+def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed: Tensor | None = None) -> Tensor:
+    """``pwconv2(grn(gelu(pwconv1(x))))``, keeping 5C values a position for backward, not 13C.
+
+    Gradients can be taken once (no gradients of gradients). Under autocast it computes in autocast's dtype, and the
+    norms in fp32 at least.
+
+    Args:
+        x: (N, ..., C), the positions between the first and the last dimension.
+        pwconv1: Linear layer from C to 4C, with bias.
+        grn: Of 4C channels.
+        pwconv2: Linear layer from 4C to C, with bias.
+        removed: (N, ..., 1) bool, positions that do not count in the norm; None if there are none. What is returned
+            there depends on biases alone.
+
+    Returns:
+        (N, ..., C), in the dtype of ``x`` or of autocast.
+    """
+    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    y = _GRNMLP.apply(
+        x.flatten(1, -2).to(dtype),
+        *(p.to(dtype) for p in (pwconv1.weight, pwconv1.bias, pwconv2.weight, pwconv2.bias)),
+        grn.gamma,
+        grn.beta,
+        grn.eps,
+        None if removed is None else removed.flatten(1, -2),
+    )
+    return y.view(x.shape)
+
+
+class _GRNMLP(torch.autograd.Function):
+    """x (N, P, C) to y (N, P, C), with P positions a sample."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        eps: float,
+        removed: Tensor | None,
+    ) -> Tensor:
+        h = F.linear(x, w1, b1)
+        a = _activation(h, removed)
+        norm = _norm(a)  # (N, 1, 4C)
+        scale = (gamma * norm / (norm.mean(dim=-1, keepdim=True) + eps) + 1).to(x.dtype)
+        bias = torch.addmv(b2, w2, beta.to(x.dtype))
+        ctx.save_for_backward(x, h, norm, w1, w2, gamma, beta, removed)
+        ctx.eps = eps
+        if _scales_weights(x):
+            return torch.baddbmm(bias, a, (w2 * scale).transpose(1, 2))
+        return F.linear(a.mul_(scale), w2, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, h, norm, w1, w2, gamma, beta, removed = ctx.saved_tensors
+        a = _activation(h, removed)
+        mean = norm.mean(dim=-1, keepdim=True) + ctx.eps
+        response = norm / mean
+        scale = (gamma * response + 1).to(x.dtype)
+        stats = norm.dtype
+
+        # y = a (W2 * scale)^T + (W2 beta + b2). da is the part that does not pass through the norm.
+        if _scales_weights(x):
+            product = torch.bmm(dy.transpose(1, 2), a)  # (N, C, 4C)
+            dscale = (product * w2).sum(dim=1, keepdim=True, dtype=stats)  # (N, 1, 4C)
+            dw2 = (product * scale).sum(dim=0)
+            da = torch.bmm(dy, w2 * scale)
+        else:
+            da = dy @ w2
+            dscale = (da * a).sum(dim=1, keepdim=True, dtype=stats)
+            dw2 = _outer_sum(dy, a * scale)
+            da *= scale
+        db2 = dy.sum(dim=(0, 1), dtype=stats)
+        dw2 += torch.outer(db2, beta).to(dw2.dtype)
+        dbeta = db2 @ w2.to(stats)
+        dgamma = (dscale * response).sum(dim=(0, 1))
+
+        # Through response = norm / mean to the norm, and from there to a: d norm / d a = a / norm.
+        dresponse = dscale * gamma
+        dnorm = (dresponse - (dresponse * response).mean(dim=-1, keepdim=True)) / mean
+        da.addcmul_(a, torch.where(norm > 0, dnorm / norm, 0).to(x.dtype))
+        del a
+        dh = torch.ops.aten.gelu_backward(da, h)
+        if removed is not None:
+            dh.masked_fill_(removed, 0)
+        dx = dh @ w1 if ctx.needs_input_grad[0] else None
+        return dx, _outer_sum(dh, x), dh.sum(dim=(0, 1)), dw2, db2, dgamma, dbeta, None, None
+
+
+def _activation(h: Tensor, removed: Tensor | None) -> Tensor:
+    a = F.gelu(h)
+    return a if removed is None else a.masked_fill_(removed, 0)
+
+
+def _norm(a: Tensor) -> Tensor:
+    """L2 norm over the positions, (N, P, 4C) to (N, 1, 4C), in fp32 at least (see ``GRN``)."""
+    if a.device.type == 'cpu' and a.dtype.itemsize >= 4:
+        # The CPU kernel of vector_norm is not vectorised over channels and takes 1.3 to 9 times as long.
+        return a.square().sum(dim=1, keepdim=True).sqrt()
+    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=torch.promote_types(a.dtype, torch.float32))
+
+
+def _outer_sum(a: Tensor, b: Tensor) -> Tensor:
+    """(N, P, A) and (N, P, B) to the sum of the outer products over all positions, (A, B)."""
+    return a.flatten(0, 1).T @ b.flatten(0, 1)
+
+
+def _scales_weights(x: Tensor) -> bool:
+    """Whether to scale W2 (N x 4C x C) rather than a (N x 4C x P): it pays with more positions than channels."""
+    return x.shape[1] > 2 * x.shape[2]
