@@ -1,8 +1,14 @@
 """Fixtures shared by all tests. Tests that need the project's sample data skip where it is not there."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Before triton is imported, which decides then: without a GPU its kernels run under the interpreter.
+if not torch.cuda.is_available():
+    os.environ['TRITON_INTERPRET'] = '1'
 
 from mmcnv2.datasets.toy_scenes import write_toy_scenes
 

@@ -16,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from ..layout import VisibleTokens
 
-BACKENDS = ('auto', 'dense', *sorted(m.name for m in iter_modules(__path__) if not m.name.startswith('_')))
+BACKENDS = tuple(sorted(['dense', *(m.name for m in iter_modules(__path__) if not m.name.startswith('_'))]))
 
 
 class DepthwiseConv(Protocol):
@@ -33,6 +33,6 @@ def check_backend(name: str) -> None:
 
 
 def load_backend(name: str) -> DepthwiseConv:
-    """The convolution of a backend on visible tokens; ``auto`` takes the fastest one there is."""
+    """The convolution of a backend on visible tokens."""
     check_backend(name)
-    return import_module(f'{__name__}.{"torch" if name == "auto" else name}').depthwise_conv
+    return import_module(f'{__name__}.{name}').depthwise_conv
