@@ -157,8 +157,8 @@ def test_numbers_of_fcmae():
     assert (optimizer.type, tuple(optimizer.betas), optimizer.weight_decay) == ('AdamW', (0.9, 0.95), 0.05)
     assert optimizer.lr == pytest.approx(1.5e-4 * 4096 / 256) == pytest.approx(2.4e-3)
     assert cfg.optim_wrapper.dtype == 'bfloat16'
-    crop = cfg.train_dataloader.dataset.pipeline[1]
-    assert (crop.type, crop.size, tuple(crop.scale)) == ('RandomResizedCrop', 224, (0.2, 1.0))
+    crop = cfg.train_dataloader.dataset.pipeline[0]
+    assert (crop.type, crop.size, tuple(crop.scale)) == ('LoadRandomResizedCrop', 224, (0.2, 1.0))
     assert cfg.train_dataloader.drop_last
     assert cfg.train_cfg.max_epochs == 1600
 
@@ -246,7 +246,7 @@ def test_fcmae_recipe_runs(samples, tmp_path):
     options = {
         'train_dataloader.dataset.data_root': str(samples / 'imagenet1000'),
         'train_dataloader.dataset.indices': 4,
-        'train_dataloader.dataset.pipeline.1.size': 128,
+        'train_dataloader.dataset.pipeline.0.size': 128,
         'train_dataloader.batch_size': 2,
         'train_cfg.max_epochs': 1,
     }

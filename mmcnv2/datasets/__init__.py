@@ -1,10 +1,10 @@
-from .transforms import LoadRGBImage, PackUnlabelled, RandomResizedCrop, UnreadableImageError
+from .transforms import LoadRandomResizedCrop, LoadRGBImage, PackUnlabelled, UnreadableImageError
 from .unlabelled_images import UnlabelledImages
 
 __all__ = [
     'LoadRGBImage',
+    'LoadRandomResizedCrop',
     'PackUnlabelled',
-    'RandomResizedCrop',
     'UnlabelledImages',
     'UnreadableImageError',
 ]

@@ -38,7 +38,7 @@ class UnlabelledImages(BaseDataset):
         ann_file: List file, relative to ``data_root``. '' searches the folder.
         extensions: What image files end in, upper or lower case.
         max_unreadable: How many different files may be unreadable before the run stops.
-        pipeline: Transforms, of which the first is usually :class:`LoadRGBImage`.
+        pipeline: Transforms, of which the first is usually :class:`LoadRandomResizedCrop`.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`: ``indices``,
             ``lazy_init``, ``serialize_data`` ...
 

@@ -225,8 +225,8 @@ def test_downstream_recipes(measure, config, size, macs, parameters, names):
             dict(model=dict(data_preprocessor=dict(batch_augments=[dict(type='BatchFixedSizePad', size=(64, 96))]))),
             (64, 96),
         ),
-        ([dict(type='mmcnv2.RandomResizedCrop', size=64)], (64, 64)),
-        ([dict(type='RandomResizedCrop', size=(64, 96)), dict(type='RandomFlip')], (64, 96)),
+        ([dict(type='mmcnv2.LoadRandomResizedCrop', size=64)], (64, 64)),
+        ([dict(type='LoadRandomResizedCrop', size=(64, 96)), dict(type='RandomFlip')], (64, 96)),
         ([dict(type='Pad', size=(96, 64)), dict(type='Pad', size_divisor=32)], (64, 96)),  # (width, height)
     ],
 )

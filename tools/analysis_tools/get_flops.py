@@ -118,7 +118,7 @@ def _training_size(cfg: Config) -> tuple[int, int] | None:
     sizes += [t['size'] for t in preprocessor.get('batch_augments') or [] if t['type'] == 'BatchFixedSizePad']
     for transform in reversed(dataset.get('pipeline') or []):
         kind, size = transform['type'].split('.')[-1], transform.get('size')
-        if kind == 'RandomResizedCrop':
+        if kind == 'LoadRandomResizedCrop':
             sizes.append((size, size) if isinstance(size, int) else size)
         elif kind == 'Pad' and size:
             sizes.append(size[::-1])  # the one of these that has the width first

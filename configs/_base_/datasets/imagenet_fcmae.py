@@ -11,9 +11,7 @@ train_dataloader = dict(
         data_root='data/imagenet/train',
         # Crops and flips are the only augmentation (paper, table 8; scale and interpolation: official code).
         pipeline=[
-            dict(type='LoadRGBImage'),
-            dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0), interpolation='bicubic'),
-            dict(type='RandomFlip', prob=0.5),
+            dict(type='LoadRandomResizedCrop', size=224, scale=(0.2, 1.0), interpolation='bicubic', flip_prob=0.5),
             dict(type='PackUnlabelled'),
         ],
     ),

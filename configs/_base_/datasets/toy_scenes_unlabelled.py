@@ -9,9 +9,7 @@ train_dataloader = dict(
         type='mmcnv2.UnlabelledImages',
         data_root='data/toy_scenes/unlabelled/',
         pipeline=[
-            dict(type='LoadRGBImage'),
-            dict(type='RandomResizedCrop', size=96, scale=(0.4, 1.0)),
-            dict(type='RandomFlip', prob=0.5),
+            dict(type='LoadRandomResizedCrop', size=96, scale=(0.4, 1.0), flip_prob=0.5),
             dict(type='PackUnlabelled'),
         ],
     ),

@@ -1,5 +1,5 @@
 from .formatting import PackUnlabelled
 from .loading import LoadRGBImage, UnreadableImageError
-from .random_resized_crop import RandomResizedCrop
+from .random_resized_crop import LoadRandomResizedCrop
 
-__all__ = ['LoadRGBImage', 'PackUnlabelled', 'RandomResizedCrop', 'UnreadableImageError']
+__all__ = ['LoadRGBImage', 'LoadRandomResizedCrop', 'PackUnlabelled', 'UnreadableImageError']

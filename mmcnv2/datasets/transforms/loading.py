@@ -1,7 +1,11 @@
-"""Read an image file of any usual kind as 8-bit RGB."""
+"""Read image files of any usual kind as 8-bit RGB: whole, or one window of them."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
@@ -9,15 +13,25 @@ from PIL import Image
 from mmcnv2.registry import TRANSFORMS
 
 _EXIF_ORIENTATION = 0x0112
-# What brings a picture stored with each EXIF orientation upright (EXIF 2.32, tag 0x0112).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# How the picture lies in the file for each EXIF orientation (EXIF 2.32, tag 0x0112): whether the file's rows are the
+# columns of the upright picture, whether the file's rows are in reverse order, and whether its columns are.
+_STORED = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+_END_OF_IMAGE = b'\xff\xd9'
+# JPEG's blocks of 8x8 pixels can be transformed back to 4x4, 2x2 or 1x1. libjpeg-turbo knows other sizes, but no fast
+# code for them: 7/8, 6/8 and 5/8 take longer than the whole.
+_JPEG_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 
 
@@ -39,14 +53,92 @@ class UnreadableImageError(OSError):
         return type(self), (self.path, self.reason)
 
 
-@TRANSFORMS.register_module()
-class LoadRGBImage(BaseTransform):
-    """Read an image file as RGB, whatever it is stored as.
+class ImageFile:
+    """An image file that tells its size before its pixels are decoded, so that a crop can be chosen first.
 
     Grey becomes three equal channels, an alpha channel is dropped (what ``convert('RGB')`` does, as
     in the MAE and ConvNeXt V2 loaders), palette and CMYK are converted, 16-bit grey keeps its upper
     8 bits, of an animation the first frame is read. EXIF orientation is applied; colour profiles are
     ignored. Pillow's limit for huge images (``PIL.Image.MAX_IMAGE_PIXELS``) stays as it is set.
+
+    Pillow reads every file's header, and the pixels of all but the usual JPEG files. Those OpenCV decodes: to the
+    same values, faster, and to an array without a further copy.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        height: Of the upright image, in pixels.
+        width: Likewise.
+
+    Raises:
+        UnreadableImageError: The file is missing, damaged, no image, or of a kind that has no
+            8-bit meaning (floating point, 32-bit integers). Damaged pixels show in :meth:`read`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with _unreadable(path):
+            with open(path, 'rb') as file:
+                self._data = file.read()
+            self._image = Image.open(io.BytesIO(self._data))
+            # A JPEG that is cut off lacks its end. Pillow refuses it; OpenCV before 4.12 fills in what is missing.
+            self._is_usual_jpeg = (
+                self._image.format in ('JPEG', 'MPO')
+                and self._image.mode in ('L', 'RGB')
+                and self._data.endswith(_END_OF_IMAGE)
+            )
+            if not self._is_usual_jpeg:
+                self._image.load()  # only now do some formats know their orientation
+            self._transposed, *self._reversed = _stored_order(self._image)
+        size = self._image.size
+        self.height, self.width = size if self._transposed else size[::-1]
+
+    def read(self, top: int, left: int, height: int, width: int, divisor: int = 1) -> np.ndarray:
+        """Decode a window of the upright image.
+
+        Args:
+            top: First row of the window, in pixels of the upright image.
+            left: First column.
+            height: Rows; the window lies inside the image.
+            width: Columns.
+            divisor: 1, 2, 4 or 8: decode JPEG files at this fraction of their size, which is faster. The window's
+                edges are then rounded to pixels of the smaller image, so that no side may be below the divisor.
+                Other files are read at their full size.
+
+        Returns:
+            (height, width, 3), with a divisor about that fraction of it, uint8, RGB, contiguous, writable.
+
+        Raises:
+            UnreadableImageError: The pixels are damaged.
+        """
+        # From the upright window to where it lies in the file.
+        reverse_rows, reverse_columns = self._reversed
+        spans = [(left, width, self.width), (top, height, self.height)]
+        if not self._transposed:
+            spans.reverse()
+        rows = _span(*spans[0], reverse_rows)
+        columns = _span(*spans[1], reverse_columns)
+
+        with _unreadable(self.path):
+            pixels = self._read_stored(rows, columns, divisor)
+        pixels = pixels[:: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
+        return np.ascontiguousarray(pixels.transpose(1, 0, 2) if self._transposed else pixels)
+
+    def _read_stored(self, rows: tuple[int, int], columns: tuple[int, int], divisor: int) -> np.ndarray:
+        """Decode rows and columns of the image as it lies in the file."""
+        if self._is_usual_jpeg:
+            flags = _JPEG_FLAGS[divisor] | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags)
+            if image is not None:
+                (y0, y1), (x0, x1) = (((edge + divisor // 2) // divisor for edge in span) for span in (rows, columns))
+                return cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2RGB)  # also makes the window contiguous
+        return np.array(_to_rgb(self._image))[slice(*rows), slice(*columns)]
+
+
+@TRANSFORMS.register_module()
+class LoadRGBImage(BaseTransform):
+    """Read an image file as RGB, whatever it is stored as; :class:`ImageFile` says how.
 
     Required Keys:
 
@@ -59,8 +151,7 @@ class LoadRGBImage(BaseTransform):
     - ori_shape (tuple[int, int]): (H, W).
 
     Raises:
-        UnreadableImageError: The file is missing, damaged, no image, or of a kind that has no
-            8-bit meaning (floating point, 32-bit integers).
+        UnreadableImageError: The file cannot be decoded.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -72,35 +163,44 @@ class LoadRGBImage(BaseTransform):
         Returns:
             The same dict.
         """
-        path = results['img_path']
-        try:
-            with Image.open(path) as image:
-                image.load()
-                img = np.array(_to_rgb(_upright(image)))
-        # On damaged input Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError,
-        # EOFError, struct.error, DecompressionBombError, ... The block has nothing but decoding.
-        except Exception as error:
-            raise UnreadableImageError(path, f'{type(error).__name__}: {error}') from error
-        results['img'] = img
-        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        file = ImageFile(results['img_path'])
+        results['img'] = file.read(0, 0, file.height, file.width)
+        results['img_shape'] = results['ori_shape'] = (file.height, file.width)
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation of a loaded image; unreadable EXIF data count as none."""
+@contextmanager
+def _unreadable(path: str) -> Iterator[None]:
+    """Turn whatever decoding raises into UnreadableImageError.
+
+    On damaged input the decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error,
+    DecompressionBombError, ... The block must have nothing but decoding.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise UnreadableImageError(path, f'{type(error).__name__}: {error}') from error
+
+
+def _stored_order(image: Image.Image) -> tuple[bool, bool, bool]:
+    """The entry of ``_STORED`` for an image; unreadable EXIF data count as none."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
-        return image
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
+        orientation = 1
+    return _STORED.get(orientation, (False, False, False))
+
+
+def _span(start: int, length: int, total: int, is_reversed: bool) -> tuple[int, int]:
+    """First index and end of a range in an order that may be reversed."""
+    return (total - start - length, total - start) if is_reversed else (start, start + length)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to mode RGB."""
+    """Convert an image of any mode to mode RGB."""
     if image.mode == 'F':
         raise ValueError('floating-point pixels have no fixed range; convert the file to 8 bits')
     if image.mode == 'I' or image.mode.startswith('I;16'):

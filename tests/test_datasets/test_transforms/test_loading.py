@@ -1,4 +1,4 @@
-"""LoadRGBImage: files of every usual kind, written here, against pixel values worked out by hand."""
+"""LoadRGBImage and ImageFile: files of every usual kind, written here, against pixel values worked out by hand."""
 
 import io
 import pickle
@@ -10,6 +10,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from mmcnv2.datasets import LoadRGBImage, UnreadableImageError
+from mmcnv2.datasets.transforms.loading import ImageFile
 
 
 def load(path):
@@ -163,6 +164,117 @@ def test_exif_orientations_show_the_same_picture(tmp_path, orientation):
     assert np.abs(img - picture).max() <= 4
     # OpenCV applies the orientation of JPEG files too.
     assert np.abs(img - cv2.imread(str(tmp_path / 'a.jpg'))[..., ::-1]).max() <= 4
+
+
+def photo(height, width, seed=0):
+    """Soft shapes, as in a photograph: what a smaller decoding keeps."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+# ---- windows, and smaller decoding ----
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('ext', ['png', 'jpg', 'tif'])
+def test_window_is_that_part_of_the_whole(tmp_path, ext, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo(50, 70)).save(tmp_path / f'a.{ext}', exif=exif)
+    whole = load(tmp_path / f'a.{ext}')
+    file = ImageFile(str(tmp_path / f'a.{ext}'))
+    assert (file.height, file.width) == whole.shape[:2] == ((50, 70) if orientation < 5 else (70, 50))
+    window = file.read(10, 5, 20, 30)
+    np.testing.assert_array_equal(window, whole[10:30, 5:35])
+    assert window.flags.c_contiguous and window.flags.writeable
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+@pytest.mark.parametrize('kwargs', [{}, dict(subsampling=0), dict(progressive=True), dict(quality=30)])
+def test_jpeg_has_the_values_that_pillow_decodes(tmp_path, mode, kwargs):
+    Image.fromarray(photo(53, 71)).convert(mode).save(tmp_path / 'a.jpg', **kwargs)
+    expected = np.asarray(Image.open(tmp_path / 'a.jpg').convert('RGB')).astype(int)
+    assert np.abs(load(tmp_path / 'a.jpg') - expected).max() <= 1  # equal with the same libjpeg-turbo
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('divisor', [2, 4, 8])
+def test_smaller_jpeg_shows_the_same_window(tmp_path, divisor, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo(304, 504)).save(tmp_path / 'a.jpg', exif=exif, quality=95)
+    file = ImageFile(str(tmp_path / 'a.jpg'))
+    top, left, height, width = 16, 40, 160, 224
+    smaller = file.read(top, left, height, width, divisor)
+    assert smaller.shape == (height // divisor, width // divisor, 3) and smaller.flags.c_contiguous
+    # Beside means over squares. All edges are multiples of 8: a shift by a pixel would show.
+    squares = file.read(top, left, height, width).reshape(height // divisor, divisor, width // divisor, divisor, 3)
+    difference = np.abs(smaller - squares.mean((1, 3)))
+    assert difference.mean() < 2
+    assert np.abs(smaller[1:] - squares.mean((1, 3))[:-1]).mean() > 4 * difference.mean()
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('divisor', [2, 4, 8])
+def test_edges_are_rounded_to_pixels_of_the_smaller_image(tmp_path, divisor, orientation):
+    # The mean of a ramp tells where a window lies, and its difference from end to end how far it reaches.
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (203, 251) if orientation < 5 else (251, 203)
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.uint8)
+    Image.fromarray(np.stack([y, x, y], axis=-1)).save(tmp_path / 'a.jpg', exif=exif, quality=100, subsampling=0)
+    file = ImageFile(str(tmp_path / 'a.jpg'))
+    for top, left in [(0, 0), (3, 7), (11, 1), (203 - 90, 251 - 101)]:
+        full, smaller = (file.read(top, left, 90, 101, d).astype(float) for d in (1, divisor))
+        assert np.abs(full.mean((0, 1)) - smaller.mean((0, 1))).max() < 0.75 * divisor
+        for side, expected in zip(smaller.shape, (90, 101), strict=False):
+            assert abs(side * divisor - expected) <= divisor
+
+
+def test_smaller_window_is_never_empty(tmp_path):
+    Image.new('RGB', (61, 45)).save(tmp_path / 'a.jpg')
+    file = ImageFile(str(tmp_path / 'a.jpg'))
+    for divisor in (2, 4, 8):
+        for left in range(62 - divisor):
+            assert file.read(0, left, divisor, divisor, divisor).shape == (1, 1, 3)
+
+
+def test_other_formats_are_read_at_full_size(tmp_path):
+    Image.fromarray(photo(40, 40)).save(tmp_path / 'a.png')
+    assert ImageFile(str(tmp_path / 'a.png')).read(0, 0, 40, 40, 8).shape == (40, 40, 3)
+
+
+def test_size_is_known_without_decoding(tmp_path, monkeypatch):
+    Image.new('RGB', (60, 40)).save(tmp_path / 'a.jpg')
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    monkeypatch.setattr(Image.Image, 'load', None)
+    file = ImageFile(str(tmp_path / 'a.jpg'))
+    assert (file.height, file.width) == (40, 60)
+
+
+def test_bytes_after_the_end_of_a_jpeg(tmp_path):
+    path = tmp_path / 'a.jpg'
+    Image.fromarray(photo(40, 60)).save(path)
+    expected = load(path)
+    path.write_bytes(path.read_bytes() + b'trailer')
+    np.testing.assert_array_equal(load(path), expected)
+
+
+def test_first_picture_of_a_multi_picture_jpeg(tmp_path):
+    first, second = (Image.fromarray(photo(40, 60, seed)) for seed in range(2))
+    first.save(tmp_path / 'a.jpg', format='MPO', save_all=True, append_images=[second])
+    assert Image.open(tmp_path / 'a.jpg').format == 'MPO'
+    assert np.abs(load(tmp_path / 'a.jpg') - np.asarray(first).astype(int)).mean() < 3
+
+
+def test_jpeg_that_opencv_refuses_is_left_to_pillow(tmp_path, monkeypatch):
+    Image.fromarray(photo(40, 60)).save(tmp_path / 'a.jpg')
+    expected = load(tmp_path / 'a.jpg')
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: None)
+    np.testing.assert_array_equal(load(tmp_path / 'a.jpg'), expected)
+
+
+# ---- what cannot be read ----
 
 
 def test_damaged_exif_does_not_matter(tmp_path):

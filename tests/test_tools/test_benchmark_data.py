@@ -1,0 +1,74 @@
+"""tools/analysis_tools/benchmark_data.py started as a user starts it, on a few images."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+COLUMNS = ['pipeline', 'read (ms)', 'decode (ms)', 'crop, resize, flip (ms)', 'pack (ms)', 'images/s']
+
+
+def benchmark(root, *arguments):
+    return subprocess.run(
+        [sys.executable, 'tools/analysis_tools/benchmark_data.py', *map(str, arguments)],
+        cwd=root,
+        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip('|\n').split('|')]
+
+
+def test_images_that_it_makes(root, tmp_path):
+    made = ('--make', 200, 120, '--num-images', 2, '--repeats', 1, '--crop-size', 32)
+    run = benchmark(root, *made, '--json', tmp_path / 'data.json')
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert 'images: 2, on average 200 x 120 pixels' in run.stdout
+    header, _, *rows = [cells(line) for line in lines if line.startswith('|')]
+    assert header == [*COLUMNS, 'mmcnv2 is faster by']
+    assert [row[0] for row in rows] == ['plain', 'mmcnv2']
+
+    report = json.loads((tmp_path / 'data.json').read_text())
+    assert set(report) == {'environment', 'images', 'crops', 'rows'}
+    for row, written in zip(report['rows'], rows, strict=True):
+        assert list(row) == header and row['pipeline'] == written[0]
+        milliseconds = sum(row[column] for column in COLUMNS[1:-1])
+        assert 1000 / milliseconds == pytest.approx(row['images/s'])
+    plain, ours = report['rows']
+    assert ours['mmcnv2 is faster by'] == 1
+    assert plain['mmcnv2 is faster by'] == pytest.approx(ours['images/s'] / plain['images/s'])
+
+
+def test_folder_of_the_user(root, tmp_path):
+    # Crops of 0.2 to 1 of 320 x 320 pixels, aspect ratio 3/4 to 4/3, are 123 to 320 pixels high and wide.
+    (tmp_path / 'a').mkdir()
+    for name in ('a/1.jpg', 'a/2.jpg', '3.jpg'):
+        cv2.imwrite(str(tmp_path / name), np.full((320, 320, 3), 99, np.uint8))
+    run = benchmark(root, '--data-root', tmp_path, '--num-images', 2, '--repeats', 1, '--crop-size', 20)
+    assert run.returncode == 0, run.stderr
+    assert 'images: 2, on average 320 x 320 pixels' in run.stdout
+    line = next(line for line in run.stdout.splitlines() if line.startswith('crops: '))
+    assert "'1/4'" in line or "'1/8'" in line
+    assert "'1/1'" not in line and 'mean difference 0.00, 0.00' in line  # a plain picture is the same at all sizes
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--data-root', 'absent'), "No folder 'absent"),
+        (('--num-images', 0), '--num-images must be at least 1, got 0'),
+        (('--make', 0, 3), '--make needs a width and a height'),
+    ],
+)
+def test_bad_arguments(root, arguments, message):
+    run = benchmark(root, *arguments)
+    assert run.returncode != 0 and message in run.stderr and 'Traceback' not in run.stderr
