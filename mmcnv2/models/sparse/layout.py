@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import depthwise_conv2d
 from .backends import DepthwiseConv, load_backend
 from .mask import patch_indices
 
@@ -65,7 +66,7 @@ class FullGrid:
         return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return depthwise_conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias).permute(0, 2, 3, 1)
 
     def removed(self, x: Tensor) -> Tensor | None:
         return None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from ...layers import depthwise_conv2d
 
 if TYPE_CHECKING:
     from ..layout import VisibleTokens
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: VisibleTokens) -> Tensor:
     """See ``DepthwiseConv`` in this package."""
-    channels, _, kernel_size, _ = weight.shape
     grid = layout.scatter(x).permute(0, 3, 1, 2)  # NCHW, channels-last in memory
-    grid = F.conv2d(grid, weight, bias, padding=kernel_size // 2, groups=channels)
+    grid = depthwise_conv2d(grid, weight, bias)
     return layout.gather(grid.permute(0, 2, 3, 1))
