@@ -42,9 +42,11 @@ class _DepthwiseConv2d(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         n, channels, height, width = x.shape
         padding = weight.shape[-1] // 2
-        grad_x, _, grad_bias = torch.ops.aten.convolution_backward(
-            *(grad, x, weight, [channels], [1, 1], [padding, padding], [1, 1], False, [0, 0], channels),
-            output_mask=[ctx.needs_input_grad[0], False, ctx.needs_input_grad[2]],
+        # Asked for the gradient of the bias, oneDNN would compute that of the weight along with it.
+        grad_bias = grad.sum(dim=(0, 2, 3)) if ctx.needs_input_grad[2] else None
+        grad_x, _, _ = torch.ops.aten.convolution_backward(
+            *(grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], channels),
+            output_mask=[ctx.needs_input_grad[0], False, False],
         )
         x = x.reshape(1, n * channels, height, width)
         kernels = grad.reshape(n * channels, 1, height, width)
