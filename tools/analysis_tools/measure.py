@@ -120,13 +120,9 @@ class Table:
 
 
 def _text(value: Any) -> str:
-    return (
-        f'{value:.3g}'
-        if isinstance(value, float) and value < 100
-        else f'{value:.0f}'
-        if isinstance(value, float)
-        else str(value)
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f'{value:.3g}' if value < 100 else f'{value:.0f}'
 
 
 def _cpu() -> str:
