@@ -9,7 +9,6 @@ import torch
 
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import random_mask
-
 from tests.test_models.helpers import ARCH, build_fcmae, case, double_weights, error
 
 COLUMNS = ['arch', 'batch', 'backend', 'images/s', 'speed-up', 'MiB', 'memory']

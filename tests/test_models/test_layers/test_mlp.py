@@ -1,7 +1,10 @@
 """The memory-lean MLP against its four modules, in both of its forms (few and many positions)."""
 
+import socket
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -155,6 +158,40 @@ def test_activation_checkpointing(form):
     actual = run(lambda *args: checkpoint(lean, *args, use_reentrant=False), x, layers)
     for key, value in expected.items():
         assert torch.equal(actual[key], value), key
+
+
+def _average_gradients(rank, port, form, folder):
+    """A process of two: half of the samples, gradients averaged by DDP."""
+    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    x, layers = inputs(form, samples=4)
+    model = nn.parallel.DistributedDataParallel(_LeanMLP(layers))
+    model(x[2 * rank : 2 * rank + 2]).square().mean().backward()
+    torch.save({name: p.grad for name, p in layers.named_parameters()}, folder / f'{rank}.pth')
+    dist.destroy_process_group()
+
+
+class _LeanMLP(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        return lean(x, self.layers)
+
+
+@every_form
+def test_distributed_data_parallel(form, tmp_path):
+    """Two processes with two samples each have the gradients of one with four, which takes the modules."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_average_gradients, (port, form, tmp_path), nprocs=2)
+    x, layers = inputs(form, samples=4)
+    plain(x, layers).square().mean().backward()
+    for rank in (0, 1):
+        gradients = torch.load(tmp_path / f'{rank}.pth')
+        for name, parameter in layers.named_parameters():
+            assert error(gradients[name], parameter.grad) < 1e-12, name
 
 
 @every_form

@@ -161,6 +161,33 @@ def test_depthwise_conv_on_tokens(backend, side):
     assert error(without_bias + conv.bias, actual) < 1e-13
 
 
+@pytest.mark.filterwarnings('ignore:Dynamo')
+@pytest.mark.parametrize('backend', ['dense', 'torch'])
+def test_torch_compile(backend):
+    """The whole network with its backward; new masks of the same shape do not compile it again."""
+    torch.compiler.reset()
+    arch, images, mask = case('square')
+    model = build_backbone(arch, sparse_backend=backend).double()
+    compiled = torch.compile(model, backend='aot_eager')
+    run(compiled, images, mask)
+    for new_mask in (mask, mask.flip(2)):
+        expected_maps, expected_grads = run(model, images, new_mask)
+        with torch.compiler.set_stance('fail_on_recompile'):
+            maps, grads = run(compiled, images, new_mask)
+        assert all(error(a, b) < 1e-12 for a, b in zip(maps, expected_maps, strict=True))
+        assert all(
+            error(grads[f'_orig_mod.{k}' if k != 'images' else k], v) < 1e-12 for k, v in expected_grads.items()
+        )
+
+
+def test_without_a_mask_the_network_is_one_graph():
+    torch.compiler.reset()
+    arch, images, _ = case('square')
+    model = build_backbone(arch).double()
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    assert all(error(a, b) < 1e-12 for a, b in zip(compiled(images), model(images), strict=True))
+
+
 def test_auto_is_among_the_backends_and_unknown_names_are_refused():
     assert {'auto', 'dense', 'torch'} <= set(BACKENDS)
     with pytest.raises(ValueError, match=r"sparse_backend must be one of auto, dense, .*torch.*, got 'cuda'"):
