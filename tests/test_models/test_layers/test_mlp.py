@@ -1,5 +1,6 @@
 """The memory-lean MLP against its four modules, in both of its forms (few and many positions)."""
 
+import gc
 import socket
 
 import pytest
@@ -167,6 +168,9 @@ def _average_gradients(rank, port, form, folder):
     model = nn.parallel.DistributedDataParallel(_LeanMLP(layers))
     model(x[2 * rank : 2 * rank + 2]).square().mean().backward()
     torch.save({name: p.grad for name, p in layers.named_parameters()}, folder / f'{rank}.pth')
+    # Before the group: DDP would free it without letting go of the GIL, which the group's thread may be waiting for.
+    del model
+    gc.collect()
     dist.destroy_process_group()
 
 
@@ -185,7 +189,7 @@ def test_distributed_data_parallel(form, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_average_gradients, (port, form, tmp_path), nprocs=2)
+    torch.multiprocessing.spawn(_average_gradients, (port, form, tmp_path), nprocs=2, daemon=True)
     x, layers = inputs(form, samples=4)
     plain(x, layers).square().mean().backward()
     for rank in (0, 1):

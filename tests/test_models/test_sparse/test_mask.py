@@ -67,7 +67,7 @@ def draw_in_a_process(rank, folder):
 
 
 def test_ranks_with_the_same_seed_draw_different_masks(tmp_path):
-    mp.spawn(draw_in_a_process, args=(str(tmp_path),), nprocs=2)
+    mp.spawn(draw_in_a_process, args=(str(tmp_path),), nprocs=2, daemon=True)
     (first, after), (first_again, _) = torch.load(tmp_path / '0.pt')
     (second, after_second), (second_again, _) = torch.load(tmp_path / '1.pt')
     assert torch.equal(first, first_again), 'the same when run again'
