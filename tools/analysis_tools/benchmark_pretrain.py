@@ -26,8 +26,8 @@ PLAIN = 'plain'
 TOLERANCE = dict(fp32=1e-4, bf16=3e-2, fp16=3e-2)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--archs', nargs='+', choices=ARCHITECTURES, default=['atto', 'tiny'])
     parser.add_argument(
         '--batch-sizes', nargs='+', type=int, default=[16, 4], help='one for each arch, or one for all'
@@ -94,15 +94,19 @@ class Step:
         return loss.detach()
 
 
-def measure(arch: str, batch_size: int, args: argparse.Namespace, table: Table) -> None:
-    """Adds the rows of a size, the yardstick's first."""
+def make_batch(arch: str, batch_size: int, args: argparse.Namespace) -> tuple[dict[str, Tensor], tuple]:
+    """The weights that all contenders get, and images (N, 3, H, W) and a mask to train on."""
     torch.manual_seed(0)
     weights = build('dense', arch, None, 'cpu').state_dict()
     images = torch.randn(batch_size, 3, args.image_size, args.image_size).to(args.device)
     images = images.contiguous(memory_format=torch.channels_last)
     grid_size = (args.image_size // PATCH_SIZE,) * 2
-    batch = images, random_mask(batch_size, grid_size, args.mask_ratio)
+    return weights, (images, random_mask(batch_size, grid_size, args.mask_ratio))
 
+
+def measure(arch: str, batch_size: int, args: argparse.Namespace, table: Table) -> None:
+    """Adds the rows of a size, the yardstick's first."""
+    weights, batch = make_batch(arch, batch_size, args)
     memories, losses = {}, {}
     for name in (PLAIN, *args.backends):
         step = Step(name, arch, weights, batch, args)
@@ -133,7 +137,7 @@ def measure(arch: str, batch_size: int, args: argparse.Namespace, table: Table) 
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_args(__doc__)
     about = dict(
         environment=environment(args.device),
         step=f'{args.part}, {args.dtype}, {args.image_size} px, mask ratio {args.mask_ratio}, '
