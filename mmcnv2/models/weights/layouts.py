@@ -1,0 +1,130 @@
+"""How others name and shape the weights of a ConvNeXt V2 backbone, and which of these layouts a checkpoint has.
+
+A layout is a list of replacements that turn a key of ours into theirs. It is enough for both directions: what a
+backbone of ours needs is looked up under their names.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to write the weights of a ConvNeXt V2.
+
+    Attributes:
+        name: What the log calls it.
+        prefixes: What may stand before all keys of the backbone in a whole model.
+        renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours one after the other.
+        sparse: Whether convolutions but the stem are MinkowskiEngine's: (k*k, C) and (k*k, in, out), x before y.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...] = ()
+    sparse: bool = False
+
+    def key(self, own: str) -> str:
+        """Their key, without prefix, for a key of ours."""
+        for pattern, replacement in self.renames:
+            own = re.sub(pattern, replacement, own)
+        return own
+
+    def convert(self, theirs: Tensor, own: Tensor) -> Tensor | None:
+        """A tensor of theirs in the shape that ``own`` has, None if it does not fit.
+
+        Extra dimensions of size 1 are dropped or added (GRN as (1, 1, 1, C), linear layers as 1x1 convolutions).
+        A stem may have another number of input channels.
+        """
+        if self.sparse and own.ndim == 4 and theirs.ndim < 4:
+            k = own.shape[-1]
+            if theirs.shape[0] != k * k:
+                return None
+            if theirs.ndim == 2:  # depthwise, (k*k, C)
+                theirs = theirs.unsqueeze(1)
+            theirs = theirs.permute(2, 1, 0).unflatten(2, (k, k)).transpose(2, 3)
+        if theirs.squeeze().shape == own.squeeze().shape:
+            return theirs.reshape(own.shape)
+        is_stem = own.ndim == theirs.ndim == 4 and own.shape[2:] == theirs.shape[2:] == (4, 4)
+        return theirs if is_stem and own.shape[0] == theirs.shape[0] else None
+
+
+TIMM = (
+    (r'^stages\.(\d+)\.', r'stages.\1.blocks.'),
+    (r'^downsample_layers\.0\.', 'stem.'),
+    (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample.'),
+    (r'dwconv\.', 'conv_dw.'),
+    (r'pwconv([12])\.', r'mlp.fc\1.'),
+    (r'grn\.gamma$', 'mlp.grn.weight'),
+    (r'grn\.beta$', 'mlp.grn.bias'),
+)
+
+LAYOUTS = (
+    Layout('mmcnv2 or official, dense', ('', 'backbone.')),
+    Layout(
+        'official, sparse pre-training',
+        ('encoder.', ''),
+        (
+            # The stem works on the image and is dense; its norm is, too.
+            (r'^(stages.*dwconv|downsample_layers\.[1-3]\.1)\.weight$', r'\1.kernel'),
+            (r'^(stages.*norm|downsample_layers\.[1-3]\.0)\.', r'\1.ln.'),
+            (r'(pwconv[12])\.', r'\1.linear.'),
+        ),
+        sparse=True,
+    ),
+    Layout('timm', ('', 'backbone.'), TIMM),
+    Layout(
+        'timm, features_only',
+        ('', 'backbone.'),
+        (*TIMM, (r'^stages\.(\d+)\.', r'stages_\1.'), (r'^stem\.', 'stem_')),
+    ),
+    Layout(
+        'mmpretrain',
+        ('backbone.', ''),
+        ((r'dwconv\.', 'depthwise_conv.'), (r'pwconv([12])\.', r'pointwise_conv\1.')),
+    ),
+    Layout(
+        'transformers',
+        ('convnextv2.', ''),
+        (
+            (r'^stages\.(\d+)\.(\d+)\.norm\.', r'stages.\1.\2.layernorm.'),
+            (r'^stages\.(\d+)\.', r'encoder.stages.\1.layers.'),
+            (r'^downsample_layers\.0\.0\.', 'embeddings.patch_embeddings.'),
+            (r'^downsample_layers\.0\.1\.', 'embeddings.layernorm.'),
+            (r'^downsample_layers\.(\d+)\.', r'encoder.stages.\1.downsampling_layer.'),
+            *((rf'^norm{i}\.', f'hidden_states_norms.stage{i + 1}.') for i in range(4)),
+            (r'grn\.gamma$', 'grn.weight'),
+            (r'grn\.beta$', 'grn.bias'),
+        ),
+    ),
+)
+
+
+def recognise(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[Layout, str]:
+    """The layout and the prefix under which most keys of a backbone are found.
+
+    Args:
+        state_dict: Of any model with a ConvNeXt V2 in it.
+        own: State dict of the backbone to be loaded.
+
+    Raises:
+        ValueError: If no key is found under any layout.
+    """
+    candidates = [(layout, prefix) for layout in LAYOUTS for prefix in layout.prefixes]
+
+    def found(candidate: tuple[Layout, str]) -> int:
+        layout, prefix = candidate
+        return sum(prefix + layout.key(key) in state_dict for key in own)
+
+    best = max(candidates, key=found)  # the first of equals
+    if found(best) == 0:
+        some = ', '.join(list(state_dict)[:5]) or 'nothing'
+        layouts = '; '.join(layout.name for layout in LAYOUTS)
+        raise ValueError(
+            f'the checkpoint has no weights of a ConvNeXt V2: it holds {len(state_dict)} tensors ({some}...). '
+            f'Known layouts: {layouts}. For the backbone of a larger model give its prefix in init_cfg'
+        )
+    return best

@@ -1,0 +1,106 @@
+"""``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any layout."""
+
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from torch import Tensor
+
+from mmcnv2.registry import WEIGHT_INITIALIZERS
+
+from ..backbones import ConvNeXtV2
+from .layouts import recognise
+from .reading import read_state_dict
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedConvNeXtV2:
+    """Loads a backbone from a checkpoint of this project, the official repository, timm, mmpretrain or transformers.
+
+    The layout is recognised. Output norms that the checkpoint does not have stay as they are, which the log says;
+    everything else must be there. (The last norm of official, timm's and transformers' classifiers comes after the
+    pooling. It is no output norm of a map and is left out, as are heads and decoders.)
+
+    Args:
+        checkpoint: Path, URL or ``timm://NAME``, see ``read_state_dict``.
+        prefix: What stands before the keys of the backbone in a larger model, where that is none of the usual.
+        adapt_in_channels: Whether a stem for another number of channels is adapted, as timm does it, or refused.
+        allow_pickle: Read a file that could run code, see ``read_state_dict``.
+
+    Raises (when called):
+        ValueError: If nothing fits, weights are missing, or shapes disagree; it lists them.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        adapt_in_channels: bool = False,
+        allow_pickle: bool = False,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self.adapt_in_channels = adapt_in_channels
+        self.allow_pickle = allow_pickle
+
+    def __call__(self, module: ConvNeXtV2) -> None:
+        if not isinstance(module, ConvNeXtV2):
+            raise ValueError(f'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2, got {type(module).__name__}')
+        given = read_state_dict(self.checkpoint, self.allow_pickle)
+        if self.prefix is not None:
+            given = {k.removeprefix(self.prefix): v for k, v in given.items() if k.startswith(self.prefix)}
+            if not given:
+                raise ValueError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
+        own = module.state_dict()
+        try:
+            layout, prefix = recognise(given, own)
+        except ValueError as error:
+            raise ValueError(f'{self.checkpoint}: {error}') from None
+
+        loaded: dict[str, Tensor] = {}
+        fresh, problems = [], []
+        for key, tensor in own.items():
+            theirs = given.get(prefix + layout.key(key))
+            if theirs is None:
+                (fresh if key.startswith('norm') else problems).append(f'{key} is missing')
+                continue
+            converted = layout.convert(theirs, tensor)
+            if converted is None:
+                problems.append(f'{key} is {tuple(theirs.shape)}, expected {tuple(tensor.shape)}')
+            elif converted.shape != tensor.shape and not self.adapt_in_channels:
+                problems.append(
+                    f'the stem has {converted.shape[1]} input channels, expected {tensor.shape[1]}: '
+                    'adapt_in_channels=True makes them fit'
+                )
+            else:
+                loaded[key] = adapt_in_channels(converted, tensor.shape[1]) if tensor.ndim == 4 else converted
+        # Deeper than the module: blocks would be left out in silence.
+        deeper = [
+            f'stages.{i}.{depth} is in the checkpoint, and stage {i} has {depth} blocks'
+            for i, depth in enumerate(module.depths)
+            if prefix + layout.key(f'stages.{i}.{depth}.norm.weight') in given
+        ]
+        if problems := problems + deeper:
+            shown = '\n  '.join(problems[:10]) + ('\n  ...' if len(problems) > 10 else '')
+            raise ValueError(
+                f'{self.checkpoint} ({layout.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
+                f'{module.channels}); {len(problems)} disagree:\n  {shown}\nCheck arch and in_channels'
+            )
+        module.load_state_dict(own | loaded)
+        stays = ', '.join(key.removesuffix(' is missing') for key in fresh) or 'nothing'
+        print_log(
+            f'{len(loaded)} of {len(own)} tensors from {self.checkpoint} ({layout.name}); fresh: {stays}', 'current'
+        )
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
+
+
+def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:
+    """Weight of a stem (C_out, C_in, k, k) for another number of input channels, as timm does it.
+
+    For one channel the sum over the channels; else they are repeated in turn and scaled by C_in / channels.
+    """
+    given = weight.shape[1]
+    if given == channels:
+        return weight
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight.repeat(1, -(-channels // given), 1, 1)[:, :channels] * (given / channels)

@@ -1,0 +1,138 @@
+"""Reading the state dict of a checkpoint: a file, a URL, or a model of timm by name."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor
+
+from mmcnv2.utils.torchvision import make_torchvision_importable
+
+NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the weights
+
+
+def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """Reads the tensors of a checkpoint into memory.
+
+    Args:
+        checkpoint: Path of a ``.safetensors`` file or of one that ``torch.save`` wrote; an http(s) URL of such a file,
+            which is downloaded once to torch's hub folder; or ``timm://NAME``, a pretrained model of timm.
+        allow_pickle: Read files that are more than tensors and plain values. Such a file can run any code: allow it
+            only if you trust where it comes from.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If timm or safetensors is needed and not installed.
+        ValueError: If the file is damaged, holds no tensors, or needs ``allow_pickle``.
+    """
+    if checkpoint.startswith('timm://'):
+        return _timm_state_dict(checkpoint.removeprefix('timm://'))
+    path = _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, or timm://NAME'
+        )
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
+    return _find_tensors(_torch_load(path, allow_pickle), path)
+
+
+def _timm_state_dict(name: str) -> dict[str, Tensor]:
+    make_torchvision_importable()
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f'timm://{name} needs timm: pip install timm') from error
+    return timm.create_model(name, pretrained=True).state_dict()
+
+
+def _download(url: str) -> Path:
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path))  # to a temporary file first
+    return path
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f'{path} needs safetensors: pip install safetensors') from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f'checkpoint {path} is damaged or no safetensors file: {error}') from error
+
+
+def _torch_load(path: Path, allow_pickle: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals(_globals_of_mmengine()):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
+        problem = error
+    if allow_pickle:
+        try:
+            return torch.load(path, map_location='cpu', weights_only=False)
+        except Exception as error:
+            problem = error
+    elif isinstance(problem, pickle.UnpicklingError) and _is_whole(path):
+        raise ValueError(
+            f'checkpoint {path} holds more than tensors and plain values, and reading it could run any code '
+            f'({str(problem).splitlines()[0]}). If you trust its source: allow_pickle=True'
+        ) from problem
+    raise ValueError(f'checkpoint {path} is damaged or was not written by torch.save: {problem}') from problem
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is a zip archive, whose directory is its end, or a pickle, as torch wrote before version 1.6."""
+    with path.open('rb') as file:
+        start = file.read(2)
+    if start != b'PK':
+        return start == b'\x80\x02'
+    try:
+        torch._C.PyTorchFileReader(str(path))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
+    """What MMEngine's message hub, a part of its checkpoints, needs besides tensors: numbers and averages."""
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        np._core.multiarray._reconstruct,
+        np._core.multiarray.scalar,
+        *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)),
+        (_method_of_history_buffer, 'builtins.getattr'),
+    ]
+
+
+def _method_of_history_buffer(owner: type, name: str) -> Callable:
+    """In place of ``getattr``, with which a file could reach anything."""
+    if owner is not HistoryBuffer or name not in ('max', 'min', 'mean', 'current', '_set_default'):
+        raise pickle.UnpicklingError(f'getattr of {owner!r}, {name!r}')
+    return getattr(HistoryBuffer, name)
+
+
+def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(content, dict):
+        inner = next((content[key] for key in NESTED if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise ValueError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
+    # A model saved out of DistributedDataParallel.
+    if all(key.startswith('module.') for key in tensors):
+        tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
+    return tensors
