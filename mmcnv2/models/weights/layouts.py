@@ -10,21 +10,29 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+CONV_MLP_BELOW = 96  # channels of the stem: timm has 1x1 convolutions in atto to nano, linear layers from tiny on
+
 
 @dataclass(frozen=True)
 class Layout:
     """A way to write the weights of a ConvNeXt V2.
 
     Attributes:
-        name: What the log calls it.
-        prefixes: What may stand before all keys of the backbone in a whole model.
+        name: What the log and the converter call it.
+        prefixes: What may stand before all keys of the backbone; the first is that of a whole model.
         renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours one after the other.
+        classifier: Names of the norm after the pooling and of the last linear layer of a classifier.
+        grn_rows: Whether GRN's parameters are (1, 1, 1, C) and not (C,).
+        conv_mlp: Whether linear layers of small networks are 1x1 convolutions.
         sparse: Whether convolutions but the stem are MinkowskiEngine's: (k*k, C) and (k*k, in, out), x before y.
     """
 
     name: str
     prefixes: tuple[str, ...]
     renames: tuple[tuple[str, str], ...] = ()
+    classifier: tuple[str, str] | None = None
+    grn_rows: bool = False
+    conv_mlp: bool = False
     sparse: bool = False
 
     def key(self, own: str) -> str:
@@ -33,7 +41,7 @@ class Layout:
             own = re.sub(pattern, replacement, own)
         return own
 
-    def convert(self, theirs: Tensor, own: Tensor) -> Tensor | None:
+    def read(self, theirs: Tensor, own: Tensor) -> Tensor | None:
         """A tensor of theirs in the shape that ``own`` has, None if it does not fit.
 
         Extra dimensions of size 1 are dropped or added (GRN as (1, 1, 1, C), linear layers as 1x1 convolutions).
@@ -51,6 +59,14 @@ class Layout:
         is_stem = own.ndim == theirs.ndim == 4 and own.shape[2:] == theirs.shape[2:] == (4, 4)
         return theirs if is_stem and own.shape[0] == theirs.shape[0] else None
 
+    def write(self, key: str, own: Tensor, stem_channels: int) -> Tensor:
+        """A tensor of ours, called ``key``, in the shape of theirs. (Not for ``sparse`` layouts.)"""
+        if self.grn_rows and '.grn.' in key:
+            return own.view(1, 1, 1, -1)
+        if self.conv_mlp and stem_channels < CONV_MLP_BELOW and re.search(r'pwconv[12]\.weight$', key):
+            return own[:, :, None, None]
+        return own
+
 
 TIMM = (
     (r'^stages\.(\d+)\.', r'stages.\1.blocks.'),
@@ -63,7 +79,8 @@ TIMM = (
 )
 
 LAYOUTS = (
-    Layout('mmcnv2 or official, dense', ('', 'backbone.')),
+    Layout('mmcnv2', ('backbone.', ''), classifier=('head.norm', 'head.fc')),
+    Layout('official', ('',), classifier=('norm', 'head'), grn_rows=True),
     Layout(
         'official, sparse pre-training',
         ('encoder.', ''),
@@ -75,16 +92,18 @@ LAYOUTS = (
         ),
         sparse=True,
     ),
-    Layout('timm', ('', 'backbone.'), TIMM),
+    Layout('timm', ('', 'backbone.'), TIMM, ('head.norm', 'head.fc'), conv_mlp=True),
     Layout(
         'timm, features_only',
         ('', 'backbone.'),
         (*TIMM, (r'^stages\.(\d+)\.', r'stages_\1.'), (r'^stem\.', 'stem_')),
+        conv_mlp=True,
     ),
     Layout(
         'mmpretrain',
         ('backbone.', ''),
         ((r'dwconv\.', 'depthwise_conv.'), (r'pwconv([12])\.', r'pointwise_conv\1.')),
+        ('backbone.norm3', 'head.fc'),
     ),
     Layout(
         'transformers',
@@ -99,6 +118,8 @@ LAYOUTS = (
             (r'grn\.gamma$', 'grn.weight'),
             (r'grn\.beta$', 'grn.bias'),
         ),
+        ('convnextv2.layernorm', 'classifier'),
+        grn_rows=True,
     ),
 )
 
@@ -115,12 +136,15 @@ def recognise(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tu
     """
     candidates = [(layout, prefix) for layout in LAYOUTS for prefix in layout.prefixes]
 
-    def found(candidate: tuple[Layout, str]) -> int:
+    def found(candidate: tuple[Layout, str]) -> tuple[int, bool]:
         layout, prefix = candidate
-        return sum(prefix + layout.key(key) in state_dict for key in own)
+        keys = [prefix + layout.key(key) for key in own]
+        grn = state_dict.get(prefix + layout.key('stages.0.0.grn.gamma'))
+        # The official names are ours, the shape of GRN is not.
+        return sum(key in state_dict for key in keys), grn is not None and (grn.ndim == 4) == layout.grn_rows
 
     best = max(candidates, key=found)  # the first of equals
-    if found(best) == 0:
+    if found(best)[0] == 0:
         some = ', '.join(list(state_dict)[:5]) or 'nothing'
         layouts = '; '.join(layout.name for layout in LAYOUTS)
         raise ValueError(

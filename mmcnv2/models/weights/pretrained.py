@@ -62,7 +62,7 @@ class PretrainedConvNeXtV2:
             if theirs is None:
                 (fresh if key.startswith('norm') else problems).append(f'{key} is missing')
                 continue
-            converted = layout.convert(theirs, tensor)
+            converted = layout.read(theirs, tensor)
             if converted is None:
                 problems.append(f'{key} is {tuple(theirs.shape)}, expected {tuple(tensor.shape)}')
             elif converted.shape != tensor.shape and not self.adapt_in_channels:

@@ -33,13 +33,34 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
     if checkpoint.startswith('timm://'):
         return _timm_state_dict(checkpoint.removeprefix('timm://'))
     path = _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
+    if path.suffix == '.safetensors' and path.is_file():
+        return _read_safetensors(path)
+    return _find_tensors(load_checkpoint(str(path), allow_pickle), path)
+
+
+def load_checkpoint(checkpoint: str, allow_pickle: bool = False) -> Any:
+    """Reads all that ``torch.save`` wrote to a file, onto the CPU; arguments and errors of ``read_state_dict``."""
+    path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(
             f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, or timm://NAME'
         )
-    if path.suffix == '.safetensors':
-        return _read_safetensors(path)
-    return _find_tensors(_torch_load(path, allow_pickle), path)
+    try:
+        with torch.serialization.safe_globals(_globals_of_mmengine()):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
+        problem = error
+    if allow_pickle:
+        try:
+            return torch.load(path, map_location='cpu', weights_only=False)
+        except Exception as error:
+            problem = error
+    elif isinstance(problem, pickle.UnpicklingError) and _is_whole(path):
+        raise ValueError(
+            f'checkpoint {path} holds more than tensors and plain values, and reading it could run any code '
+            f'({str(problem).splitlines()[0]}). If you trust its source: allow_pickle=True'
+        ) from problem
+    raise ValueError(f'checkpoint {path} is damaged or was not written by torch.save: {problem}') from problem
 
 
 def _timm_state_dict(name: str) -> dict[str, Tensor]:
@@ -69,25 +90,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f'checkpoint {path} is damaged or no safetensors file: {error}') from error
-
-
-def _torch_load(path: Path, allow_pickle: bool) -> Any:
-    try:
-        with torch.serialization.safe_globals(_globals_of_mmengine()):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
-        problem = error
-    if allow_pickle:
-        try:
-            return torch.load(path, map_location='cpu', weights_only=False)
-        except Exception as error:
-            problem = error
-    elif isinstance(problem, pickle.UnpicklingError) and _is_whole(path):
-        raise ValueError(
-            f'checkpoint {path} holds more than tensors and plain values, and reading it could run any code '
-            f'({str(problem).splitlines()[0]}). If you trust its source: allow_pickle=True'
-        ) from problem
-    raise ValueError(f'checkpoint {path} is damaged or was not written by torch.save: {problem}') from problem
 
 
 def _is_whole(path: Path) -> bool:
