@@ -43,6 +43,7 @@ setup(
     extras_require={
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
         'mmpretrain': ['onedl-mmpretrain'],
+        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'safetensors': ['safetensors'],
         'spconv': ['spconv'],
         'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 
 from mmcnv2.models.weights import read_state_dict
-from tests.test_models.helpers import ARCH, build_fcmae
+from tests.test_models.helpers import ARCH, OTHER_ARCH, build_backbone, build_fcmae, error
 from tests.test_models.test_weights.foreign import foreign_state_dict
 
 
@@ -89,3 +89,40 @@ def test_publish_errors(root, tmp_path, checkpoint):
     result = run(root, 'publish_model', tmp_path / 'bare.pth', tmp_path / 'out.pth')
     assert 'bare.pth has no state_dict; is it a checkpoint of tools/train.py?' in result.stderr
     assert result.returncode == 1
+
+
+@pytest.mark.parametrize(('suffix', 'out_indices'), [('.onnx', (0, 1, 2, 3)), ('.pt2', (1, 3))])
+def test_an_exported_backbone_takes_images_of_any_size(root, tmp_path, suffix, out_indices):
+    """Run here with the packages' own runtimes, at sizes that the tool did not try."""
+    backbone = build_backbone(OTHER_ARCH, in_channels=4, out_indices=out_indices).eval()
+    torch.save(backbone.state_dict(), tmp_path / 'weights.pth')
+    target = tmp_path / f'backbone{suffix}'
+    result = run(root, 'export_backbone', tmp_path / 'weights.pth', target, '--out-indices', *out_indices)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert f'{target}: depths (2, 1, 1, 3), channels (6, 4, 14, 10), stages {out_indices}' in lines
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([target.name, 'weights.pth'])
+
+    if suffix == '.onnx':
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(target)
+        assert [out.name for out in session.get_outputs()] == [f'stage{i}' for i in out_indices]
+    else:
+        program = torch.export.load(target).module()
+    for shape in ((1, 4, 64, 64), (4, 4, 96, 224)):
+        images = torch.randn(shape)
+        with torch.no_grad():
+            outs = session.run(None, {'images': images.numpy()}) if suffix == '.onnx' else program(images)
+            for actual, expected in zip(outs, backbone(images), strict=True):
+                assert error(torch.as_tensor(actual), expected) < 1e-5
+
+
+def test_export_errors(root, tmp_path):
+    torch.save({'conv1.weight': torch.zeros(1)}, tmp_path / 'resnet.pth')
+    result = run(root, 'export_backbone', tmp_path / 'resnet.pth', tmp_path / 'out.onnx')
+    assert result.returncode == 1
+    assert 'resnet.pth: the checkpoint has no weights of a ConvNeXt V2' in result.stderr
+    result = run(root, 'export_backbone', tmp_path / 'resnet.pth', tmp_path / 'out.tflite')
+    assert result.returncode == 2
+    assert 'the target must end in .onnx or .pt2' in result.stderr

@@ -1,6 +1,6 @@
 """From any layout to any other, without a model: the state dict says how deep and wide the network is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count, takewhile
 
 import torch
@@ -55,6 +55,26 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
         out[target.prefixes[0] + target.key(key)] = target.write(key, tensor, stem_channels).contiguous()
         used.add(theirs)
     return out, source.name, [key for key in given if key not in used]
+
+
+def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> ConvNeXtV2:
+    """The backbone in a state dict of any layout, with output norms if it has those of all ``out_indices``.
+
+    Raises:
+        ValueError: See ``convert_state_dict``.
+    """
+    prefix = OURS.prefixes[0]
+    converted, *_ = convert_state_dict(given, OURS.name)
+    own = {key.removeprefix(prefix): value for key, value in converted.items() if key.startswith(prefix)}
+    depths, channels, in_channels = _size(own, OURS, '')
+    backbone = ConvNeXtV2(
+        dict(depths=depths, channels=channels),
+        in_channels,
+        out_indices=sorted(out_indices),
+        out_norm=all(f'norm{i}.weight' in own for i in out_indices),
+    )
+    backbone.load_state_dict({key: own[key] for key in backbone.state_dict()})
+    return backbone
 
 
 def _outline(depths: tuple[int, ...], channels: tuple[int, ...], in_channels: int) -> dict[str, Tensor]:
