@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=64)  # x 64 GPUs = 4096
-# On 8 GPUs the same batch takes 8 steps: optim_wrapper.accumulative_counts=8.
+# On 8 GPUs: the recipe with 8xb64-accum8 in its name.
 
 env_cfg = dict(cudnn_benchmark=True)  # all images have one size
 # A checkpoint every 20 epochs, or 6240 iterations; the last three are kept.
