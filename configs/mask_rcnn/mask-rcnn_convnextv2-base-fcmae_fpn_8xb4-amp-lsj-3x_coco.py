@@ -10,7 +10,8 @@ model = dict(
     # Large-scale jittering pads to the full size, after normalisation.
     data_preprocessor=dict(batch_augments=[dict(type='BatchFixedSizePad', size=(1024, 1024), pad_mask=True)]),
     backbone=dict(
-        # The paper tried 0.2, 0.3, 0.4 and 0.5 and does not say which is best; mmdet reached 52.9 with 0.4.
+        # The paper tried 0.2, 0.3, 0.4 and 0.5 and does not say which is best; mmdet reached 52.9 with 0.4. The other
+        # sizes, for which there is no report, have the smallest (below base) or the largest (above base) of these.
         drop_path_rate=0.4,
         init_cfg=dict(
             type='Pretrained',

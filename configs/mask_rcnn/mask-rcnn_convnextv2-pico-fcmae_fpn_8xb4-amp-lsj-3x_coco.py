@@ -1,0 +1,13 @@
+# Mask R-CNN from FCMAE weights, pico. The paper has no figure for it.
+_base_ = 'mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='pico',
+        drop_path_rate=0.2,
+        init_cfg=dict(checkpoint='work_dirs/fcmae_convnextv2-pico_64xb64-amp-coslr-1600e_in1k/epoch_1600.pth'),
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
+
+optim_wrapper = dict(paramwise_cfg=dict(decay_type='single'))
