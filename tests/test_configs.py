@@ -4,12 +4,14 @@ import importlib.util
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
@@ -41,12 +43,10 @@ def load(path: Path) -> Config:
 
 
 @each_config
-def test_model_builds(path, monkeypatch):
-    # Drawing 89 million numbers takes seconds, and their values do not matter here.
-    for name in ('trunc_normal_', 'kaiming_uniform_'):
-        monkeypatch.setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+def test_model_builds(path):
     cfg = load(path)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    # 'meta': shapes without values, or the largest model would take 3 GB.
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert isinstance(registry.MODELS.build(cfg.model), nn.Module)
 
 
@@ -109,25 +109,28 @@ def as_list(config: dict | list | None) -> list:
 
 
 @pytest.mark.parametrize(
-    ('path', 'num_gpus', 'batch_size'),
+    ('path', 'num_gpus', 'batch_size', 'accumulation'),
     [
-        pytest.param(path, int(found[1]), int(found[2]), id=path.stem)
+        pytest.param(path, int(found[1]), int(found[2]), int(found[3] or 1), id=path.stem)
         for path in CONFIGS
-        if (found := re.search(r'_(\d+)xb(\d+)', path.stem))
+        if (found := re.search(r'_(\d+)xb(\d+)(?:-accum(\d+))?-', path.stem))
     ],
 )
-def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size):
-    """'..._64xb64-...' is 64 GPUs with 64 images each."""
+def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size, accumulation):
+    """'..._64xb64-...' is 64 GPUs with 64 images each, '-accum8' a step every 8 iterations."""
     cfg = load(path)
     assert cfg.train_dataloader.batch_size == batch_size
+    assert cfg.optim_wrapper.get('accumulative_counts', 1) == accumulation
+    # MMEngine compares the images of one iteration with it.
     assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size
     assert not cfg.auto_scale_lr.enable
+    if path.stem.endswith('_in1k'):
+        assert num_gpus * batch_size * accumulation == 4096
 
 
-@pytest.mark.parametrize('path', [FCMAE, MASK_RCNN, UPERNET], ids=['fcmae', 'mask_rcnn', 'upernet'])
+@each_config
 def test_amp_is_in_the_name_and_in_the_config(path):
-    assert '-amp-' in path.stem
-    assert load(path).optim_wrapper.type == 'AmpOptimWrapper'
+    assert ('-amp-' in path.stem) == (load(path).optim_wrapper.type == 'AmpOptimWrapper')
 
 
 def learning_rates(cfg: Config, epoch_length: int, iters: set[int]) -> dict[int, float]:
@@ -218,6 +221,185 @@ def test_numbers_of_upernet():
     assert rates[1500] == pytest.approx(1e-4)
     assert rates[80750] == pytest.approx(0.5e-4, rel=1e-4)  # half-way between 1500 and 160000
     assert rates[159999] < 1e-8
+
+
+# ---- the numbers of each size ----
+
+
+@dataclass
+class Size:
+    """What the recipes of a size state. ``epochs``: of fine-tuning on ImageNet-1k (paper, tables 9 to 11).
+    ``millions``: parameters with a head of 1000 classes, as the paper rounds them (table 14)."""
+
+    depths: tuple[int, ...]
+    channels: list[int]
+    millions: float
+    epochs: int
+    mask_rcnn_drop_path: float
+    upernet_drop_path: float
+    decay_type: str
+
+
+SIZES = {
+    'atto': Size((2, 2, 6, 2), [40, 80, 160, 320], 3.7, 600, 0.2, 0.1, 'single'),
+    'femto': Size((2, 2, 6, 2), [48, 96, 192, 384], 5.2, 600, 0.2, 0.1, 'single'),
+    'pico': Size((2, 2, 6, 2), [64, 128, 256, 512], 9.1, 600, 0.2, 0.1, 'single'),
+    'nano': Size((2, 2, 8, 2), [80, 160, 320, 640], 15.6, 600, 0.2, 0.1, 'single'),
+    'tiny': Size((3, 3, 9, 3), [96, 192, 384, 768], 28.6, 300, 0.2, 0.4, 'single'),
+    'base': Size((3, 3, 27, 3), [128, 256, 512, 1024], 89, 100, 0.4, 0.4, 'group'),
+    'large': Size((3, 3, 27, 3), [192, 384, 768, 1536], 198, 100, 0.5, 0.4, 'group'),
+    'huge': Size((3, 3, 27, 3), [352, 704, 1408, 2816], 660, 50, 0.5, 0.4, 'group'),
+}
+each_size = pytest.mark.parametrize('size', SIZES)
+FCMAE_NAMES = {
+    (size, way, epochs): f'fcmae_convnextv2-{size}_{way}-amp-coslr-{epochs}e_in1k'
+    for size in SIZES
+    for way in ('64xb64', '8xb64-accum8')
+    for epochs in (800, 1600)
+}
+DETECTORS = [('mask-rcnn', size) for size in SIZES] + [('cascade-mask-rcnn', size) for size in ('base', 'large')]
+DETECTOR_NAMES = {
+    (method, size): f'{method}_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco' for method, size in DETECTORS
+}
+UPERNET_NAMES = {
+    (size, weights): f'upernet_convnextv2-{size}-{weights}_8xb2-amp-160k_ade20k-{side}x{side}'
+    for weights, sizes, side in [
+        ('fcmae', SIZES, 512),
+        ('fcmae-ft1k', SIZES, 512),
+        ('fcmae-ft22k', ('base', 'large', 'huge'), 640),
+    ]
+    for size in sizes
+}
+
+
+def recipe(name: str) -> Config:
+    """The config of that name, whose method, the first word, is its folder."""
+    return load(ROOT / f'configs/{name.split("_")[0].replace("-", "_")}/{name}.py')
+
+
+def pretrained(size: str) -> str:
+    """The checkpoint where the recipe of pre-training leaves it: tools/train.py names the folder after the config."""
+    name = FCMAE_NAMES[size, '64xb64', 1600]
+    return f'work_dirs/{name}/epoch_{recipe(name).train_cfg.max_epochs}.pth'
+
+
+def test_there_are_these_recipes_and_no_others():
+    names = {*FCMAE_NAMES.values(), *DETECTOR_NAMES.values(), *UPERNET_NAMES.values()}
+    folders = ('fcmae', 'mask_rcnn', 'cascade_mask_rcnn', 'upernet')
+    checks = ('_small-folder', '_overfit-8-images_coco')
+    found = {path.stem for path in CONFIGS if path.parent.name in folders and not path.stem.endswith(checks)}
+    assert found == names
+
+
+@each_size
+def test_parameters(size):
+    """With the last output norm and a head of 1000 classes the backbone is the paper's classifier."""
+    expected = SIZES[size]
+    with torch.device('meta'):
+        backbone = registry.MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch=size))
+    assert tuple(len(stage) for stage in backbone.stages) == expected.depths
+    parameters = sum(
+        parameter.numel()
+        for name, parameter in backbone.named_parameters()
+        if not name.startswith(('norm0', 'norm1', 'norm2'))
+    )
+    parameters += (expected.channels[-1] + 1) * 1000
+    assert round(parameters / 1e6, 1 if expected.millions < 50 else 0) == expected.millions
+
+
+@pytest.mark.parametrize(('size', 'way', 'epochs'), FCMAE_NAMES, ids=FCMAE_NAMES.values())
+def test_fcmae_of_a_size(size, way, epochs):
+    cfg = recipe(FCMAE_NAMES[size, way, epochs])
+    assert cfg.model.backbone == dict(type='ConvNeXtV2', arch=size)
+    assert cfg.optim_wrapper.optimizer.lr == 2.4e-3
+    assert cfg.train_cfg.max_epochs == cfg.max_epochs == epochs
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.begin, warmup.end) == (0, 40)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (40, epochs, epochs - 40)
+    # All else is that of the base config.
+    base = load(FCMAE)
+    for key in ('train_dataloader', 'default_hooks', 'custom_hooks', 'env_cfg'):
+        assert cfg[key] == base[key]
+
+
+def test_accumulation_is_the_same_schedule():
+    """One iteration an epoch on 64 GPUs is eight on 8 GPUs: the learning rate is the same where epochs end."""
+    whole, parts = (recipe(FCMAE_NAMES['base', way, 800]) for way in ('64xb64', '8xb64-accum8'))
+    epochs = (20, 40, 300, 799)
+    rates = learning_rates(whole, 1, set(epochs))
+    rates_of_parts = learning_rates(parts, 8, {8 * epoch for epoch in epochs})
+    for epoch in epochs:
+        assert rates_of_parts[8 * epoch] == pytest.approx(rates[epoch], rel=0.03)
+
+
+def test_accumulation_is_the_same_step():
+    """Eight iterations are one step, with the mean of their gradients."""
+    wrapper = dict(recipe(FCMAE_NAMES['base', '8xb64-accum8', 800]).optim_wrapper)
+    images = torch.randn(16, 3)
+
+    def parameter_after(batches: tuple[torch.Tensor, ...], counts: int) -> list[torch.Tensor]:
+        parameter = nn.Parameter(torch.ones(3))
+        optimizer = OptimWrapper(torch.optim.SGD([parameter], lr=0.1), accumulative_counts=counts)
+        optimizer.initialize_count_status(nn.Identity(), 0, len(batches))
+        values = []
+        for batch in batches:
+            optimizer.update_params((batch @ parameter).square().mean())
+            values.append(parameter.detach().clone())
+        return values
+
+    (whole,) = parameter_after((images,), 1)
+    parts = parameter_after(images.split(2), wrapper['accumulative_counts'])
+    assert all(torch.equal(value, torch.ones(3)) for value in parts[:-1])
+    torch.testing.assert_close(parts[-1], whole)
+
+
+@pytest.mark.parametrize(('method', 'size'), DETECTORS)
+def test_detector_of_a_size(method, size):
+    cfg, expected = recipe(DETECTOR_NAMES[method, size]), SIZES[size]
+    backbone = cfg.model.backbone
+    assert (backbone.arch, backbone.drop_path_rate) == (size, expected.mask_rcnn_drop_path)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=pretrained(size), prefix='backbone.')
+    assert cfg.model.neck.in_channels == expected.channels
+    assert cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=0.95, decay_type=expected.decay_type)
+    assert cfg.model.roi_head.type == ('StandardRoIHead' if method == 'mask-rcnn' else 'CascadeRoIHead')
+    # All else is that of the base config of Mask R-CNN.
+    base = load(MASK_RCNN)
+    assert cfg.model.test_cfg == base.model.test_cfg
+    assert cfg.model.data_preprocessor == base.model.data_preprocessor
+    for key in ('train_dataloader', 'val_dataloader', 'param_scheduler', 'train_cfg', 'default_hooks'):
+        assert cfg[key] == base[key]
+
+
+@pytest.mark.parametrize(('size', 'weights'), UPERNET_NAMES, ids=UPERNET_NAMES.values())
+def test_upernet_of_a_size(size, weights):
+    cfg, expected = recipe(UPERNET_NAMES[size, weights]), SIZES[size]
+    checkpoint = {
+        'fcmae': pretrained(size),
+        'fcmae-ft1k': f'work_dirs/convnextv2-{size}-fcmae_32xb32-amp-coslr-{expected.epochs}e_in1k/'
+        f'epoch_{expected.epochs}.pth',
+        'fcmae-ft22k': f'work_dirs/convnextv2-{size}-fcmae_64xb64-amp-coslr-90e_in22k/epoch_90.pth',
+    }[weights]
+    backbone = cfg.model.backbone
+    assert (backbone.arch, backbone.drop_path_rate) == (size, expected.upernet_drop_path)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    assert (cfg.model.decode_head.in_channels, cfg.model.decode_head.channels) == (expected.channels, 512)
+    assert (cfg.model.auxiliary_head.in_channels, cfg.model.auxiliary_head.in_index) == (expected.channels[2], 2)
+    assert cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=0.9, decay_type=expected.decay_type)
+
+    side = 640 if weights == 'fcmae-ft22k' else 512
+    resize, crop = cfg.train_dataloader.dataset.pipeline[2:4]
+    assert tuple(cfg.model.data_preprocessor.size) == tuple(crop.crop_size) == (side, side)
+    assert tuple(resize.scale) == (4 * side, side)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert tuple(loader.dataset.pipeline[1].scale) == (4 * side, side)
+    scales = [tuple(resize.scale) for resize in cfg.tta_pipeline[1].transforms[0]]
+    assert scales == [(int(4 * side * r), int(side * r)) for r in (0.75, 0.875, 1.0, 1.125, 1.25)]
+    # All else is that of the base config.
+    base = load(UPERNET)
+    for key in ('param_scheduler', 'train_cfg', 'default_hooks', 'log_processor'):
+        assert cfg[key] == base[key]
 
 
 # ---- the full-size recipes run on real images ----
