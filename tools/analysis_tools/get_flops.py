@@ -10,7 +10,7 @@ biases, norms, activations, resizing and RoIAlign are not counted. The pass is
               visible tokens only. (A backend may do more than that: 'torch' computes the depthwise convolutions, 1.5 %
               of a dense base, on the full grid.)
   detectors   mmdet's mode 'tensor': the box head on as many proposals as test_cfg.rpn.max_per_img allows, the mask
-              head on the first 100 of them
+              head on the first 100 of them (mmdet's cascade: each of its mask heads on all of them)
   segmenters  mmseg's mode 'tensor': without the auxiliary head, which only training uses
 
 Tensors are fake, with a shape and no values: nothing is computed, and neither weights nor data are needed.
@@ -181,7 +181,7 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
             if isinstance(model, FCMAE):
                 model(image, mode='loss', mask=mask)
             else:
-                model(image, [BaseDataElement()], mode='tensor')
+                model(image, [BaseDataElement(metainfo=dict(img_shape=size))], mode='tensor')
     except Exception as error:
         what = f'{type(model).__name__} on an image of {size[0]}x{size[1]}'
         raise apis.ConfigError(f'cannot count {what}: {type(error).__name__}: {error}') from error
