@@ -307,6 +307,15 @@ def test_parameters(size):
     assert round(parameters / 1e6, 1 if expected.millions < 50 else 0) == expected.millions
 
 
+@pytest.mark.parametrize(('size', 'millions'), [('base', 122), ('large', 235), ('huge', 707)])
+def test_parameters_of_upernet(size, millions):
+    """Those of the paper, table 7."""
+    cfg = recipe(UPERNET_NAMES[size, 'fcmae-ft1k'])
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = registry.MODELS.build(cfg.model)
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6) == millions
+
+
 @pytest.mark.parametrize(('size', 'way', 'epochs'), FCMAE_NAMES, ids=FCMAE_NAMES.values())
 def test_fcmae_of_a_size(size, way, epochs):
     cfg = recipe(FCMAE_NAMES[size, way, epochs])
