@@ -19,6 +19,7 @@ from mmcnv2.models.backbones import ARCHITECTURES
 TOOL = 'tools/analysis_tools/get_flops.py'
 FCMAE = 'configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
 MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
+CASCADE = 'configs/cascade_mask_rcnn/cascade-mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
 UPERNET = 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512.py'
 TOY = 'configs/toy/{}_convnextv2-atto_toy-scenes.py'
 
@@ -212,6 +213,16 @@ def test_downstream_recipes(measure, config, size, macs, parameters, names):
     assert list(result['macs']) == ['dense'] and round(result['macs']['dense'] / 1e9, 1) == macs
     assert round(result['parameters'] / 1e6, 1) == parameters
     assert names < set(parts(result))
+
+
+def test_cascade_has_three_heads(measure):
+    """They ask for the size of the image. Box heads that share classes: 4 values for a box instead of 4 * 80."""
+    cascade = parts(measure(CASCADE, '--shape', '128', '128'))
+    single = parts(measure(MASK_RCNN, '--shape', '128', '128'))
+    assert cascade['bbox_head']['parameters'] == 3 * (single['bbox_head']['parameters'] - 4 * 79 * 1025)
+    assert cascade['bbox_head']['macs']['dense'] == 3 * (single['bbox_head']['macs']['dense'] - 4 * 79 * 1024 * 1000)
+    # Each of the three sees all of the 1000 proposals, that of Mask R-CNN 100.
+    assert cascade['mask_head']['macs']['dense'] == 3 * 10 * single['mask_head']['macs']['dense']
 
 
 # ---- the size of the image
