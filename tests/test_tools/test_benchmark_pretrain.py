@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
+from test_models.helpers import ARCH, build_fcmae, case, double_weights, error
 
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import random_mask
-from tests.test_models.helpers import ARCH, build_fcmae, case, double_weights, error
 
 COLUMNS = ['arch', 'batch', 'backend', 'images/s', 'speed-up', 'MiB', 'memory']
 
