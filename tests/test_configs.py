@@ -125,7 +125,8 @@ def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size, acc
     assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size
     assert not cfg.auto_scale_lr.enable
     if path.stem.endswith('_in1k'):
-        assert num_gpus * batch_size * accumulation == 4096
+        expected = 1024 if path.parent.name == 'finetune' else 4096
+        assert num_gpus * batch_size * accumulation == expected
 
 
 @each_config
@@ -257,6 +258,9 @@ FCMAE_NAMES = {
     for way in ('64xb64', '8xb64-accum8')
     for epochs in (800, 1600)
 }
+FINETUNE_NAMES = {
+    size: f'convnextv2-{size}-fcmae_32xb32-amp-coslr-{numbers.epochs}e_in1k' for size, numbers in SIZES.items()
+}
 DETECTORS = [('mask-rcnn', size) for size in SIZES] + [('cascade-mask-rcnn', size) for size in ('base', 'large')]
 DETECTOR_NAMES = {
     (method, size): f'{method}_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco' for method, size in DETECTORS
@@ -273,8 +277,9 @@ UPERNET_NAMES = {
 
 
 def recipe(name: str) -> Config:
-    """The config of that name, whose method, the first word, is its folder."""
-    return load(ROOT / f'configs/{name.split("_")[0].replace("-", "_")}/{name}.py')
+    """The config of that name, whose method, the first word, is its folder; the backbone alone is fine-tuned."""
+    method = name.split('_')[0].replace('-', '_')
+    return load(ROOT / f'configs/{"finetune" if method.startswith("convnextv2") else method}/{name}.py')
 
 
 def pretrained(size: str) -> str:
@@ -284,8 +289,8 @@ def pretrained(size: str) -> str:
 
 
 def test_there_are_these_recipes_and_no_others():
-    names = {*FCMAE_NAMES.values(), *DETECTOR_NAMES.values(), *UPERNET_NAMES.values()}
-    folders = ('fcmae', 'mask_rcnn', 'cascade_mask_rcnn', 'upernet')
+    names = {*FCMAE_NAMES.values(), *FINETUNE_NAMES.values(), *DETECTOR_NAMES.values(), *UPERNET_NAMES.values()}
+    folders = ('fcmae', 'finetune', 'mask_rcnn', 'cascade_mask_rcnn', 'upernet')
     checks = ('_small-folder', '_overfit-8-images_coco')
     found = {path.stem for path in CONFIGS if path.parent.name in folders and not path.stem.endswith(checks)}
     assert found == names
@@ -362,6 +367,53 @@ def test_accumulation_is_the_same_step():
     torch.testing.assert_close(parts[-1], whole)
 
 
+# Tables 9 to 11 of the paper, lr = base lr * 1024 / 256 (docs/recipes.md on that of base, large and huge): lr, warm-up
+# epochs, weight decay, layer-wise decay, drop path, mixup, cutmix, label smoothing.
+FINETUNE = {
+    'atto': (8e-4, 0, 0.3, 0.9, 0.1, 0.0, 0.0, 0.2),
+    'femto': (8e-4, 0, 0.05, 0.9, 0.0, 0.3, 0.3, 0.2),
+    'pico': (8e-4, 0, 0.3, 0.9, 0.0, 0.3, 0.3, 0.2),
+    'nano': (8e-4, 0, 0.3, 0.9, 0.1, 0.5, 0.5, 0.2),
+    'tiny': (3.2e-3, 40, 0.05, 0.9, 0.2, 0.8, 1.0, 0.1),
+    'base': (2.5e-3, 20, 0.05, 0.6, 0.1, 0.8, 1.0, 0.1),
+    'large': (2.5e-3, 20, 0.05, 0.6, 0.2, 0.8, 1.0, 0.1),
+    'huge': (5e-4, 10, 0.05, 0.75, 0.3, 0.8, 1.0, 0.1),
+}
+
+
+@each_size
+def test_finetuning_of_a_size(size):
+    cfg, expected = recipe(FINETUNE_NAMES[size]), SIZES[size]
+    lr, warmup_epochs, weight_decay, layer_decay, drop_path, mixup, cutmix, smoothing = FINETUNE[size]
+    backbone, head = cfg.model.backbone, cfg.model.head
+    assert (backbone.arch, backbone.drop_path_rate) == (size, drop_path)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=pretrained(size), prefix='backbone.')
+    assert (head.in_channels, head.num_classes) == (expected.channels[-1], 1000)
+    assert head.loss == dict(type='LabelSmoothLoss', label_smooth_val=smoothing, mode='original')
+    augments = cfg.model.train_cfg.augments if mixup else cfg.model.train_cfg
+    assert augments == ([dict(type='Mixup', alpha=mixup), dict(type='CutMix', alpha=cutmix)] if mixup else None)
+    assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.weight_decay) == (lr, weight_decay)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=layer_decay, decay_type=expected.decay_type)
+    assert cfg.train_cfg.max_epochs == expected.epochs
+    assert dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL') in cfg.custom_hooks
+
+    # Ten iterations an epoch: from almost nothing to lr where the warm-up ends, then a cosine to 1e-6.
+    end = 10 * expected.epochs
+    rates = learning_rates(cfg, 10, {0, 10 * warmup_epochs, end - 1})
+    assert rates[10 * warmup_epochs] == pytest.approx(lr)
+    assert rates[0] == pytest.approx(lr * 1e-4 if warmup_epochs else lr)
+    assert rates[end - 1] == pytest.approx(1e-6, rel=0.05)
+
+
+def test_parameters_of_the_classifier():
+    for size in ('atto', 'base'):
+        cfg = recipe(FINETUNE_NAMES[size])
+        with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = registry.MODELS.build(cfg.model)
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        assert round(millions, 1 if size == 'atto' else 0) == SIZES[size].millions
+
+
 @pytest.mark.parametrize(('method', 'size'), DETECTORS)
 def test_detector_of_a_size(method, size):
     cfg, expected = recipe(DETECTOR_NAMES[method, size]), SIZES[size]
@@ -414,7 +466,7 @@ def test_upernet_of_a_size(size, weights):
 # ---- the full-size recipes run on real images ----
 
 
-def run(path: Path, work_dir: Path, options: dict) -> Runner:
+def run(path: Path, work_dir: Path, options: dict, checkpoint: bool = False) -> Runner:
     """Trains, and validates where the recipe does, without AMP (which needs a GPU) and without workers."""
     cfg = load(path)
     cfg.merge_from_dict(options)
@@ -424,7 +476,8 @@ def run(path: Path, work_dir: Path, options: dict) -> Runner:
             cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False, pin_memory=False)
     for part in ('cfg', 'dataloader', 'evaluator'):
         cfg.pop(f'test_{part}', None)
-    cfg.default_hooks.checkpoint = None  # a gigabyte
+    if not checkpoint:
+        cfg.default_hooks.checkpoint = None  # a gigabyte
     cfg.work_dir = str(work_dir)
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -499,6 +552,40 @@ def test_upernet_recipe_runs(samples, tmp_path):
     runner = run(UPERNET, tmp_path, options)
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in runner.model.modules())
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
+
+
+def test_from_a_fine_tuned_classifier_to_upernet(samples, tmp_path):
+    """The chain of the paper: weights, fine-tuned on labels with mmpretrain, start the backbone of UperNet."""
+    photos = sorted((samples / 'imagenet1000').glob('*.jpg'))[:8]
+    (tmp_path / 'labels.txt').write_text(''.join(f'{photo.name} {label}\n' for label, photo in enumerate(photos)))
+    dataset = dict(
+        type='CustomDataset', data_prefix=str(samples / 'imagenet1000'), ann_file=str(tmp_path / 'labels.txt')
+    )
+    start = registry.MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch='atto', out_indices=(3,), out_norm=False))
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in start.state_dict().items()}), tmp_path / 'fcmae.pth')
+
+    cfg = recipe(FINETUNE_NAMES['atto'])
+    options = {'model.backbone.init_cfg.checkpoint': str(tmp_path / 'fcmae.pth'), 'train_dataloader.batch_size': 4}
+    for split in ('train', 'val'):
+        pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+        options[f'{split}_dataloader.dataset'] = dict(_delete_=True, pipeline=pipeline, **dataset)
+    options |= {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.interval': 1}
+    trained = run(ROOT / f'configs/finetune/{FINETUNE_NAMES["atto"]}.py', tmp_path, options, checkpoint=True)
+    # The head starts with almost no weights: all of 1000 classes are as likely.
+    assert trained.message_hub.get_scalar('train/loss').data[0][0] == pytest.approx(math.log(1000), abs=0.01)
+    assert trained.message_hub.get_scalar('val/accuracy/top5').current() >= 0
+
+    upernet = recipe(UPERNET_NAMES['atto', 'fcmae-ft1k'])
+    upernet.model.backbone.init_cfg.checkpoint = str(tmp_path / 'epoch_1.pth')
+    with DefaultScope.overwrite_default_scope(upernet.default_scope):
+        model = registry.MODELS.build(upernet.model)
+        model.init_weights()
+    averaged = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    moved = 0
+    for key, value in start.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[key], averaged[f'backbone.{key}'])
+        moved += not torch.equal(value, averaged[f'backbone.{key}'])
+    assert moved > 0
 
 
 @pytest.mark.parametrize(('task', 'first'), [('mask-rcnn', ()), ('upernet', ('background',))])

@@ -11,6 +11,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcnv2.utils.torchvision import make_torchvision_importable
+
 
 class ConfigError(Exception):
     """Something the user named is not there or does not fit. The message is all there is to say."""
@@ -55,6 +57,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner of a config, also where there is no GPU."""
+    make_torchvision_importable()  # MMEngine's report on the environment imports it
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -30,6 +30,7 @@ case "$*" in
     '-m pip install '*onedl_mmcv*) touch .venv/mmcv ;;
     '-m pip install -r requirements/torch.txt')
         [ -z "$FAKE_PIP_SAYS" ] || { printf '%s\n' 'a page of log' "$FAKE_PIP_SAYS"; exit 1; } ;;
+    *'"torch==" + m.version("torch")'*) echo torch==2.0+here ;;
     *'m.version("torch")'*) [ -n "$FAKE_TORCH" ] ;;
 esac
 """
@@ -136,6 +137,10 @@ def test_an_interrupted_installation_is_finished_and_a_compiled_mmcv_kept(checko
 def test_a_torch_that_is_there_stays(checkout):
     assert checkout.run(FAKE_TORCH='1').returncode == 0
     assert not any('requirements/torch.txt' in call for call in checkout.pip_calls())
+    # What is installed later must fit it.
+    (call,) = [call for call in checkout.pip_calls() if 'requirements/dev.txt' in call]
+    assert '-c .cache/setup/constraints.txt' in call
+    assert (checkout.folder / '.cache/setup/constraints.txt').read_text() == 'torch==2.0+here\n'
 
 
 def test_opencv_without_libgl(checkout):

@@ -17,6 +17,7 @@ Tensors are fake, with a shape and no values: nothing is computed, and neither w
 """
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def build_model(cfg: Config) -> nn.Module:
         raise apis.ConfigError(f'{cfg.filename} has no model: name a config that does, e.g. one of configs/toy')
     try:
         with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-            model = MODELS.build(cfg.model)
+            model = MODELS.build(copy.deepcopy(cfg.model))  # mmpretrain's classifier writes into its config
     except Exception as error:
         raise apis.ConfigError(f'cannot build the model of {cfg.filename}: {type(error).__name__}: {error}') from error
     if not isinstance(getattr(model, 'backbone', None), ConvNeXtV2):
@@ -120,6 +121,9 @@ def _training_size(cfg: Config) -> tuple[int, int] | None:
         kind, size = transform['type'].split('.')[-1], transform.get('size')
         if kind == 'LoadRandomResizedCrop':
             sizes.append((size, size) if isinstance(size, int) else size)
+        elif kind == 'RandomResizedCrop':  # mmpretrain
+            scale = transform['scale']
+            sizes.append((scale, scale) if isinstance(scale, int) else scale[::-1])
         elif kind == 'Pad' and size:
             sizes.append(size[::-1])  # the one of these that has the width first
     return next((tuple(size) for size in sizes if size), None)

@@ -171,7 +171,9 @@ main() {
         pip_or_die torch install -r requirements/torch.txt
     fi
     say 'installing OpenMMLab and the rest (2 minutes)'
-    pip_or_die packages install -r requirements/build.txt -r requirements/openmmlab.txt \
+    # What comes now must fit the torch that is there: pip would rather take another one for a newer torchvision.
+    "$PY" -c 'import importlib.metadata as m; print("torch==" + m.version("torch"))' >"$CACHE/constraints.txt"
+    pip_or_die packages install -c "$CACHE/constraints.txt" -r requirements/build.txt -r requirements/openmmlab.txt \
         -r requirements/runtime.txt -r requirements/dev.txt
     # mmdet brings two builds of OpenCV that share a folder. The one that wins needs libGL, which servers often lack.
     "$PY" -c 'import cv2' >"$CACHE/opencv.log" 2>&1 || {
