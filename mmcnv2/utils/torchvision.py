@@ -10,8 +10,7 @@ import sys
 
 import torch
 
-OPERATORS = ('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',)
-OPERATORS += (OPERATORS[0].replace('nms', 'qnms'),)
+SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 
 _declared: list[torch.library.Library] = []  # held: operators go with their library
 
@@ -27,7 +26,8 @@ def make_torchvision_importable() -> None:
             raise
         for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
             del sys.modules[name]
-        _declared.append(torch.library.Library('torchvision', 'DEF'))
-        for operator in OPERATORS:
-            _declared[0].define(operator)
+        library = torch.library.Library('torchvision', 'DEF')
+        for name in ('nms', 'qnms'):
+            library.define(name + SIGNATURE)
+        _declared.append(library)
         importlib.import_module('torchvision')

@@ -1,7 +1,7 @@
 """From any layout to any other, without a model: the state dict says how deep and wide the network is."""
 
 from collections.abc import Mapping, Sequence
-from itertools import count, takewhile
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
         if tensor is None:
             found = f'is {tuple(given[theirs].shape)}' if theirs in given else 'is missing'
             raise ValueError(f'{theirs} {found}, expected {tuple(shape_of.shape)} or a shape of {source.name}')
-        if key.startswith('norm') and not _has_output_norms(target):
+        if key.startswith('norm') and not target.output_norms:
             continue
         out[target.prefixes[0] + target.key(key)] = target.write(key, tensor, stem_channels).contiguous()
         used.add(theirs)
@@ -92,10 +92,11 @@ def _size(given: Mapping[str, Tensor], layout: Layout, prefix: str) -> tuple[tup
             raise ValueError(f'{name} is missing, and with it a part of the network ({layout.name})')
         return given[name]
 
-    depths = tuple(
-        sum(1 for _ in takewhile(lambda j, i=i: prefix + layout.key(f'stages.{i}.{j}.norm.weight') in given, count()))
-        for i in range(NUM_STAGES)
-    )
+    def depth(stage: int) -> int:
+        blocks = (prefix + layout.key(f'stages.{stage}.{j}.norm.weight') for j in count())
+        return next(j for j, name in enumerate(blocks) if name not in given)
+
+    depths = tuple(depth(i) for i in range(NUM_STAGES))
     channels = tuple(find(f'stages.{i}.0.norm.weight').numel() for i in range(NUM_STAGES))
     return depths, channels, find('downsample_layers.0.0.weight').shape[1]
 
@@ -109,8 +110,3 @@ def _classifier_keys(given: Mapping[str, Tensor], source: Layout, target: Layout
             continue
         keys |= {f'{theirs}.{kind}': f'{new}.{kind}' for kind in ('weight', 'bias') if f'{theirs}.{kind}' in given}
     return keys
-
-
-def _has_output_norms(layout: Layout) -> bool:
-    """Whether the models of a layout have a norm for the map of each stage."""
-    return layout.name in ('mmcnv2', 'mmpretrain')

@@ -23,6 +23,7 @@ class Layout:
         renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours one after the other.
         classifier: Names of the norm after the pooling and of the last linear layer of a classifier.
         grn_rows: Whether GRN's parameters are (1, 1, 1, C) and not (C,).
+        output_norms: Whether models of this layout can have a norm for the map of each stage, as ours.
         conv_mlp: Whether linear layers of small networks are 1x1 convolutions.
         sparse: Whether convolutions but the stem are MinkowskiEngine's: (k*k, C) and (k*k, in, out), x before y.
     """
@@ -32,6 +33,7 @@ class Layout:
     renames: tuple[tuple[str, str], ...] = ()
     classifier: tuple[str, str] | None = None
     grn_rows: bool = False
+    output_norms: bool = False
     conv_mlp: bool = False
     sparse: bool = False
 
@@ -79,7 +81,7 @@ TIMM = (
 )
 
 LAYOUTS = (
-    Layout('mmcnv2', ('backbone.', ''), classifier=('head.norm', 'head.fc')),
+    Layout('mmcnv2', ('backbone.', ''), classifier=('head.norm', 'head.fc'), output_norms=True),
     Layout('official', ('',), classifier=('norm', 'head'), grn_rows=True),
     Layout(
         'official, sparse pre-training',
@@ -104,6 +106,7 @@ LAYOUTS = (
         ('backbone.', ''),
         ((r'dwconv\.', 'depthwise_conv.'), (r'pwconv([12])\.', r'pointwise_conv\1.')),
         ('backbone.norm3', 'head.fc'),
+        output_norms=True,
     ),
     Layout(
         'transformers',

@@ -60,7 +60,10 @@ class PretrainedConvNeXtV2:
         for key, tensor in own.items():
             theirs = given.get(prefix + layout.key(key))
             if theirs is None:
-                (fresh if key.startswith('norm') else problems).append(f'{key} is missing')
+                if key.startswith('norm'):
+                    fresh.append(key)
+                else:
+                    problems.append(f'{key} is missing')
                 continue
             converted = layout.read(theirs, tensor)
             if converted is None:
@@ -85,7 +88,7 @@ class PretrainedConvNeXtV2:
                 f'{module.channels}); {len(problems)} disagree:\n  {shown}\nCheck arch and in_channels'
             )
         module.load_state_dict(own | loaded)
-        stays = ', '.join(key.removesuffix(' is missing') for key in fresh) or 'nothing'
+        stays = ', '.join(fresh) or 'nothing'
         print_log(
             f'{len(loaded)} of {len(own)} tensors from {self.checkpoint} ({layout.name}); fresh: {stays}', 'current'
         )
