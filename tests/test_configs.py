@@ -124,9 +124,11 @@ def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size, acc
     # MMEngine compares the images of one iteration with it.
     assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size
     assert not cfg.auto_scale_lr.enable
-    if path.stem.endswith('_in1k'):
-        expected = 1024 if path.parent.name == 'finetune' else 4096
-        assert num_gpus * batch_size * accumulation == expected
+    # Images of a step: tables 8, 12 (4096), 9 to 11 (1024), 13 (512). Detectors and segmenters have no '_in'.
+    if '_in1k' in path.stem or '_in22k' in path.stem:
+        step = num_gpus * batch_size * accumulation
+        fine_tuned = path.parent.name == 'finetune' and path.stem.endswith('_in1k')
+        assert step == (512 if '-ft22k_' in path.stem else 1024 if fine_tuned else 4096)
 
 
 @each_config
@@ -261,6 +263,15 @@ FCMAE_NAMES = {
 FINETUNE_NAMES = {
     size: f'convnextv2-{size}-fcmae_32xb32-amp-coslr-{numbers.epochs}e_in1k' for size, numbers in SIZES.items()
 }
+FINETUNE_22K_NAMES = {
+    size: f'convnextv2-{size}-fcmae_64xb64-amp-coslr-90e_in22k' for size in ('nano', 'tiny', 'base', 'large', 'huge')
+}
+FINETUNE_1K_AFTER_22K_NAMES = {
+    (size, side): f'convnextv2-{size}-fcmae-ft22k_16xb32-amp-coslr-{epochs}e_in1k{suffix}'
+    for size, epochs in [('nano', 90), ('tiny', 90), ('base', 30), ('large', 30), ('huge', 30)]
+    for side, suffix in [(224, ''), (384, '-384px'), (512, '-512px')]
+    if side in ((384, 512) if size == 'huge' else (224, 384))  # those of table 15
+}
 DETECTORS = [('mask-rcnn', size) for size in SIZES] + [('cascade-mask-rcnn', size) for size in ('base', 'large')]
 DETECTOR_NAMES = {
     (method, size): f'{method}_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco' for method, size in DETECTORS
@@ -289,7 +300,8 @@ def pretrained(size: str) -> str:
 
 
 def test_there_are_these_recipes_and_no_others():
-    names = {*FCMAE_NAMES.values(), *FINETUNE_NAMES.values(), *DETECTOR_NAMES.values(), *UPERNET_NAMES.values()}
+    tables = (FCMAE_NAMES, FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
+    names = {name for table in (*tables, DETECTOR_NAMES, UPERNET_NAMES) for name in table.values()}
     folders = ('fcmae', 'finetune', 'mask_rcnn', 'cascade_mask_rcnn', 'upernet')
     checks = ('_small-folder', '_overfit-8-images_coco')
     found = {path.stem for path in CONFIGS if path.parent.name in folders and not path.stem.endswith(checks)}
@@ -403,6 +415,88 @@ def test_finetuning_of_a_size(size):
     assert rates[10 * warmup_epochs] == pytest.approx(lr)
     assert rates[0] == pytest.approx(lr * 1e-4 if warmup_epochs else lr)
     assert rates[end - 1] == pytest.approx(1e-6, rel=0.05)
+
+
+# Table 12: layer-wise decay, drop path. Table 13: layer-wise decay, drop path, averaged weights.
+FINETUNE_22K = {'nano': (0.9, 0.0), 'tiny': (0.9, 0.0), 'base': (0.8, 0.1), 'large': (0.8, 0.1), 'huge': (0.8, 0.3)}
+FINETUNE_1K_AFTER_22K = {
+    'nano': (0.9, 0.1, True),
+    'tiny': (0.9, 0.1, True),
+    'base': (0.8, 0.2, True),
+    'large': (0.8, 0.3, True),
+    'huge': (0.85, 0.5, False),
+}
+
+
+@pytest.mark.parametrize('size', FINETUNE_22K)
+def test_finetuning_on_imagenet_22k(size):
+    cfg, expected = recipe(FINETUNE_22K_NAMES[size]), SIZES[size]
+    layer_decay, drop_path = FINETUNE_22K[size]
+    assert (cfg.model.backbone.arch, cfg.model.backbone.drop_path_rate) == (size, drop_path)
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=pretrained(size), prefix='backbone.')
+    assert (cfg.model.head.in_channels, cfg.model.head.num_classes) == (expected.channels[-1], 21841)
+    assert cfg.model.head.loss == dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+    assert cfg.model.train_cfg.augments == [dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (2.5e-4 * 4096 / 256, 0.05)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=layer_decay, decay_type=expected.decay_type)
+    assert cfg.custom_hooks == [dict(type='mmcnv2.ThroughputHook')]
+    assert cfg.train_cfg.max_epochs == 90
+    assert cfg.train_dataloader.dataset.type == 'ImageNet21k'
+    # A runner wants all three of them or none.
+    for split in ('val', 'test'):
+        assert [cfg[f'{split}_{part}'] for part in ('dataloader', 'evaluator', 'cfg')] == [None] * 3
+
+    rates = learning_rates(cfg, 10, {0, 50, 475, 899})
+    assert rates[0] == pytest.approx(4e-7)
+    assert rates[50] == pytest.approx(4e-3)
+    assert rates[475] == pytest.approx(2e-3, rel=0.001)  # half-way between epochs 5 and 90
+    assert rates[899] == pytest.approx(1e-6, rel=0.5)
+
+
+@pytest.mark.parametrize(('size', 'side'), FINETUNE_1K_AFTER_22K_NAMES)
+def test_finetuning_on_imagenet_1k_after_22k(size, side):
+    cfg, expected = recipe(FINETUNE_1K_AFTER_22K_NAMES[size, side]), SIZES[size]
+    layer_decay, drop_path, averaged = FINETUNE_1K_AFTER_22K[size]
+    checkpoint = f'work_dirs/{FINETUNE_22K_NAMES[size]}/epoch_90.pth'
+    assert (cfg.model.backbone.arch, cfg.model.backbone.drop_path_rate) == (size, drop_path)
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    assert cfg.model.head.init_cfg.override.checkpoint == checkpoint
+    assert (cfg.model.head.in_channels, cfg.model.head.num_classes) == (expected.channels[-1], 1000)
+    assert cfg.model.head.loss == dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+    assert cfg.model.train_cfg is None
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (2.5e-5 * 512 / 256, 1e-8)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=layer_decay, decay_type=expected.decay_type)
+    assert (dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL') in cfg.custom_hooks) == averaged
+    epochs = 90 if expected.decay_type == 'single' else 30
+    assert cfg.train_cfg.max_epochs == epochs
+    rates = learning_rates(cfg, 10, {0, 5 * epochs, 10 * epochs - 1})
+    assert list(rates.values()) == pytest.approx([5e-5, 2.55e-5, 1e-6], rel=0.01)
+
+    assert cfg.train_dataloader.dataset.pipeline[1].scale == side
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        _, *resizing, _ = loader.dataset.pipeline
+        if side == 224:
+            assert (resizing[0].type, resizing[0].scale, resizing[1].crop_size) == ('ResizeEdge', 256, 224)
+        else:
+            assert [(step.type, tuple(step.scale)) for step in resizing] == [('Resize', (side, side))]
+
+
+def test_norm_of_the_head_comes_from_22k_and_the_linear_layer_is_fresh(tmp_path):
+    """As in the official code, where the norm belongs to the network and only a head of another size is dropped."""
+    cfg = recipe(FINETUNE_1K_AFTER_22K_NAMES['nano', 224])
+    norm = dict(weight=torch.rand(640), bias=torch.rand(640))
+    weights = {f'head.norm.{key}': value for key, value in norm.items()}
+    weights |= {'head.fc.weight': torch.ones(21841, 640), 'head.fc.bias': torch.ones(21841)}
+    torch.save(dict(state_dict=weights), tmp_path / 'epoch_90.pth')
+    cfg.model.head.init_cfg.override.checkpoint = str(tmp_path / 'epoch_90.pth')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        head = registry.MODELS.build(cfg.model.head)
+    head.init_weights()
+    assert all(torch.equal(head.norm.state_dict()[key], value) for key, value in norm.items())
+    assert head.fc.weight.detach().std() == pytest.approx(2e-5, rel=0.01)
+    assert not head.fc.bias.any()
 
 
 def test_parameters_of_the_classifier():

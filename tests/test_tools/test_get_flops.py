@@ -215,6 +215,23 @@ def test_downstream_recipes(measure, config, size, macs, parameters, names):
     assert names < set(parts(result))
 
 
+@pytest.mark.parametrize(
+    ('name', 'size', 'macs', 'parameters'),
+    [
+        ('nano-fcmae-ft22k_16xb32-amp-coslr-90e_in1k', [224, 224], 2.45, 15.6),
+        ('nano-fcmae-ft22k_16xb32-amp-coslr-90e_in1k-384px', [384, 384], 7.21, 15.6),
+        ('huge-fcmae-ft22k_16xb32-amp-coslr-30e_in1k-384px', [384, 384], 337.9, 660),
+        ('huge-fcmae-ft22k_16xb32-amp-coslr-30e_in1k-512px', [512, 512], 600.8, 660),
+    ],
+)
+def test_fine_tuning_recipes_are_those_of_table_15(measure, name, size, macs, parameters):
+    """Image size, multiply-adds (G) and parameters (M), which the paper rounds."""
+    result = measure(f'configs/finetune/convnextv2-{name}.py')
+    assert result['image_size'] == size
+    assert result['macs']['dense'] / 1e9 == pytest.approx(macs, rel=4e-3)
+    assert result['parameters'] / 1e6 == pytest.approx(parameters, rel=3e-3)
+
+
 def test_cascade_has_three_heads(measure):
     """They ask for the size of the image. Box heads that share classes: 4 values for a box instead of 4 * 80."""
     cascade = parts(measure(CASCADE, '--shape', '128', '128'))
@@ -238,6 +255,7 @@ def test_cascade_has_three_heads(measure):
         ),
         ([dict(type='mmcnv2.LoadRandomResizedCrop', size=64)], (64, 64)),
         ([dict(type='LoadRandomResizedCrop', size=(64, 96)), dict(type='RandomFlip')], (64, 96)),
+        ([dict(type='LoadImageFromFile'), dict(type='RandomResizedCrop', scale=64)], (64, 64)),  # mmpretrain
         ([dict(type='Pad', size=(96, 64)), dict(type='Pad', size_divisor=32)], (64, 96)),  # (width, height)
     ],
 )

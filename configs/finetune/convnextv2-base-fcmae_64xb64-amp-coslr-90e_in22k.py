@@ -1,0 +1,38 @@
+# Fine-tuning of ConvNeXt V2 base on the labels of ImageNet-22k, from FCMAE weights (paper, table 12). The paper has no
+# figure for it, only for what comes after: convnextv2-base-fcmae-ft22k_16xb32-amp-coslr-30e_in1k.
+_base_ = [
+    '../_base_/models/convnextv2_classifier.py',
+    '../_base_/datasets/imagenet22k_224.py',
+    '../_base_/schedules/finetune_adamw_coslr.py',
+    '../_base_/default_runtime.py',
+]
+
+# The head needs mmpretrain, so it is imported here only.
+custom_imports = dict(imports=['mmcnv2', 'mmcnv2.models.heads'], allow_failed_imports=False)
+model = dict(
+    backbone=dict(
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k/epoch_1600.pth',
+            prefix='backbone.',
+        ),
+    ),
+    head=dict(num_classes=21841),
+)
+
+train_dataloader = dict(batch_size=64)  # x 64 GPUs = 4096
+# base lr 2.5e-4 * batch 4096 / 256 = 4e-3.
+max_epochs, warmup_epochs = 90, 5
+optim_wrapper = dict(optimizer=dict(lr=4e-3), paramwise_cfg=dict(decay_rate=0.8))
+warmup, cosine = _base_.param_scheduler
+warmup.update(end=warmup_epochs)
+cosine.update(T_max=max_epochs - warmup_epochs, begin=warmup_epochs, end=max_epochs)
+param_scheduler = [warmup, cosine]
+train_cfg = dict(max_epochs=max_epochs)
+val_cfg, test_cfg = None, None
+auto_scale_lr = dict(base_batch_size=4096)
+
+env_cfg = dict(cudnn_benchmark=True)  # all images have one size
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
+custom_hooks = [dict(type='mmcnv2.ThroughputHook')]  # no averaged weights (table 12)
