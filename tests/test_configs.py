@@ -595,7 +595,8 @@ def test_fcmae_recipe_runs(samples, tmp_path):
     assert (tmp_path / 'reconstructions/epoch_1.png').is_file()
 
 
-def test_mask_rcnn_recipe_runs(samples, tmp_path):
+@pytest.mark.parametrize('method', ['mask-rcnn', 'cascade-mask-rcnn'])
+def test_detection_recipe_runs(method, samples, tmp_path):
     options = {
         'model.backbone.init_cfg': None,
         'model.data_preprocessor.batch_augments.0.size': (128, 128),
@@ -611,7 +612,8 @@ def test_mask_rcnn_recipe_runs(samples, tmp_path):
         'train_cfg.max_epochs': 1,
         'auto_scale_lr.enable': True,
     }
-    runner = run(MASK_RCNN, tmp_path, options)
+    path = ROOT / f'configs/{method.replace("-", "_")}/{DETECTOR_NAMES[method, "base"]}.py'
+    runner = run(path, tmp_path, options)
     # --auto-scale-lr: a batch of 1 instead of 32. The scales of the layers stay: 0.95 ** 13 for the stem.
     lr = {group['layer_id']: group['initial_lr'] for group in runner.optim_wrapper.optimizer.param_groups}
     assert lr[13] == pytest.approx(1e-4 / 32)
