@@ -9,6 +9,8 @@ import sys
 from mmengine.config import Config
 
 import mmcnv2.apis as apis
+from mmcnv2.engine import Preempted
+from mmcnv2.utils.errors import TrainingStopped
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a path, from the last one in the work dir',
+        help='go on from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
@@ -41,7 +43,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = apis.newest_whole_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
 
 
 def main() -> None:
@@ -55,7 +57,13 @@ def main() -> None:
             apis.check_checkpoint(cfg.load_from, runner.model)
     except apis.ConfigError as error:
         sys.exit(f'error: {error}')
-    runner.train()
+    try:
+        runner.train()
+    except Preempted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except TrainingStopped as stop:
+        sys.exit(f'error: {stop}')
 
 
 if __name__ == '__main__':

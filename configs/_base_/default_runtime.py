@@ -4,8 +4,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='mmcnv2.CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    preemption=dict(type='mmcnv2.PreemptionHook'),
+    non_finite=dict(type='mmcnv2.NonFiniteHook'),
 )
 custom_hooks = [dict(type='mmcnv2.ThroughputHook')]
 

@@ -55,7 +55,7 @@ val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
 max_iters = 320  # 80 epochs of 8 images in batches of 2
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=160)
+train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=160)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

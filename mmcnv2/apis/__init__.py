@@ -1,5 +1,6 @@
 from .config import ConfigError, add_config_arguments, build_runner, load_config
 from .preflight import check_checkpoint, check_dataset_paths
+from .resuming import newest_whole_checkpoint
 
 __all__ = [
     'ConfigError',
@@ -8,4 +9,5 @@ __all__ = [
     'check_checkpoint',
     'check_dataset_paths',
     'load_config',
+    'newest_whole_checkpoint',
 ]

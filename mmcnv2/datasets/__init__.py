@@ -1,3 +1,4 @@
+from .seeding import SeededDataset, SeededSampler
 from .transforms import LoadRandomResizedCrop, LoadRGBImage, PackUnlabelled, UnreadableImageError
 from .unlabelled_images import UnlabelledImages
 
@@ -5,6 +6,8 @@ __all__ = [
     'LoadRGBImage',
     'LoadRandomResizedCrop',
     'PackUnlabelled',
+    'SeededDataset',
+    'SeededSampler',
     'UnlabelledImages',
     'UnreadableImageError',
 ]

@@ -47,6 +47,7 @@ class UnlabelledImages(BaseDataset):
             of the first files of the list exists.
         ValueError: An argument is wrong, or the list file names no images.
         RuntimeError: While reading: more than ``max_unreadable`` files, or all, are unreadable.
+        UnreadableImageError: While reading: the folder of the images is gone.
     """
 
     def __init__(
@@ -166,6 +167,8 @@ class UnlabelledImages(BaseDataset):
             try:
                 return super().prepare_data(index)
             except UnreadableImageError as error:
+                if not os.path.isdir(self.data_prefix['img_path']):
+                    raise  # not the image, the whole folder is gone
                 self._note_unreadable(index, error)
         raise self._too_many_unreadable()
 

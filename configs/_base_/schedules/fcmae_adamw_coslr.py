@@ -39,7 +39,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcnv2.EpochBasedTrainLoop', max_epochs=max_epochs)
 
 # Scales the learning rate to another batch size with tools/train.py --auto-scale-lr.
 auto_scale_lr = dict(enable=False, base_batch_size=4096)

@@ -1,7 +1,7 @@
 # Base lr as in the paper, 1.5e-4 x batch / 256, is for hundreds of thousands of iterations; a few hundred want more.
 max_epochs = 14
 warmup_epochs = 2
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs)
+train_cfg = dict(type='mmcnv2.EpochBasedTrainLoop', max_epochs=max_epochs)
 test_cfg = dict()
 
 optim_wrapper = dict(

@@ -1,4 +1,7 @@
+from .checkpoint import CheckpointHook
+from .non_finite import NonFiniteHook
+from .preemption import Preempted, PreemptionHook
 from .reconstruction import ReconstructionHook
 from .throughput import ThroughputHook
 
-__all__ = ['ReconstructionHook', 'ThroughputHook']
+__all__ = ['CheckpointHook', 'NonFiniteHook', 'Preempted', 'PreemptionHook', 'ReconstructionHook', 'ThroughputHook']

@@ -38,8 +38,11 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
     return _find_tensors(load_checkpoint(str(path), allow_pickle), path)
 
 
-def load_checkpoint(checkpoint: str, allow_pickle: bool = False) -> Any:
-    """Reads all that ``torch.save`` wrote to a file, onto the CPU; arguments and errors of ``read_state_dict``."""
+def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
+    """Reads all that ``torch.save`` wrote to a file, onto the CPU; arguments and errors of ``read_state_dict``.
+
+    With ``mmap``, tensors are read when they are used.
+    """
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(
@@ -47,7 +50,7 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False) -> Any:
         )
     try:
         with torch.serialization.safe_globals(_globals_of_mmengine()):
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
         problem = error
     if allow_pickle:

@@ -1,0 +1,62 @@
+"""Where a run that was stopped goes on."""
+
+import logging
+import zipfile
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from mmcnv2.engine.hooks.preemption import PreemptionHook
+from mmcnv2.models.weights.reading import load_checkpoint
+
+from .config import ConfigError
+
+
+def newest_whole_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint of the latest iteration in a work dir, with a warning for each damaged one.
+
+    Every byte is checked against the checksums in the file, so damage within a tensor is found, too.
+
+    Returns:
+        Its path; None if the work dir has no ``epoch_N.pth``, ``iter_N.pth`` or ``preempted.pth`` at all.
+
+    Raises:
+        ConfigError: If all of them are damaged.
+    """
+    paths = [
+        path
+        for pattern in ('epoch_*.pth', 'iter_*.pth', PreemptionHook.FILE_NAME)
+        for path in Path(work_dir).glob(pattern)
+        if path.is_file()  # DeepSpeed's are folders
+    ]
+    whole: dict[Path, int] = {}
+    for path in paths:
+        try:
+            whole[path] = _iteration(path)
+        except (ValueError, OSError) as error:
+            print_log(f'Left out a damaged checkpoint: {error}', logger='current', level=logging.WARNING)
+    if paths and not whole:
+        raise ConfigError(
+            f'--resume: all checkpoints in {work_dir} are damaged: {", ".join(map(str, paths))}. Name a good one with '
+            '--resume PATH, or start anew with another --work-dir'
+        )
+    return str(max(whole, key=whole.get)) if whole else None
+
+
+def _iteration(path: Path) -> int:
+    """Iterations that a checkpoint has seen.
+
+    Raises:
+        ValueError: If the file is damaged or no checkpoint of a run.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f'{path} ({error})') from error
+    if damaged:
+        raise ValueError(f'{path} (checksum of {damaged})')
+    meta = load_checkpoint(str(path), mmap=True).get('meta', {})
+    if 'iter' not in meta:
+        raise ValueError(f'{path} (not of a run: no iteration)')
+    return meta['iter']

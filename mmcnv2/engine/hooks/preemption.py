@@ -1,0 +1,83 @@
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmcnv2.registry import HOOKS
+from mmcnv2.utils.errors import TrainingStopped
+
+from .checkpoint import is_between_steps, save_or_stop
+
+
+class Preempted(TrainingStopped):
+    """A signal asked the run to stop, and it has saved ``checkpoint`` first.
+
+    Args:
+        signal_number: Which one.
+        checkpoint: Path of the file.
+    """
+
+    def __init__(self, signal_number: int, checkpoint: str) -> None:
+        super().__init__(f'stopped by {signal.Signals(signal_number).name}; saved {checkpoint}. Go on with --resume')
+        self.signal_number = signal_number
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """On SIGTERM or SIGUSR1 the run finishes its step, saves ``preempted.pth`` to the work dir and stops.
+
+    One process that gets the signal is enough: after each iteration all of them agree. A cluster should leave them
+    the time of a step and of a checkpoint between the signal and the end.
+
+    Raises:
+        Preempted: While training, once the checkpoint is written.
+    """
+
+    # After CheckpointHook (VERY_LOW), so that a checkpoint of the same iteration is there already.
+    priority = 'LOWEST'
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+    FILE_NAME = 'preempted.pth'
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._previous: dict[int, Callable | int | None] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes over the signals, from the default, which is to end at once."""
+        if threading.current_thread() is threading.main_thread():  # others may not
+            self._previous = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Saves and stops, if there was a signal."""
+        number = self._of_any_process()
+        if not number or is_between_steps(runner):
+            return
+        save_or_stop(runner.save_checkpoint, runner.work_dir, self.FILE_NAME, by_epoch=False)
+        raise Preempted(number, str(Path(runner.work_dir, self.FILE_NAME)))
+
+    def after_train(self, runner: Runner) -> None:
+        """Gives the signals back, and removes what the run went on from, as it has ended."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if is_main_process():
+            Path(runner.work_dir, self.FILE_NAME).unlink(missing_ok=True)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+
+    def _of_any_process(self) -> int:
+        if get_world_size() == 1:
+            return self._received
+        number = torch.tensor(self._received, device=get_device())
+        dist.all_reduce(number, dist.ReduceOp.MAX)
+        return int(number)

@@ -1,0 +1,2 @@
+class TrainingStopped(Exception):
+    """A training cannot or should not go on. The message is all there is to say; the tools print no traceback."""

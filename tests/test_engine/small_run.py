@@ -1,0 +1,99 @@
+"""A run of seconds with everything random in it: crops (here numbers) by three generators, dropout, the order."""
+
+import random
+import uuid
+
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
+from torch.utils.data import Dataset
+
+import mmcnv2  # noqa: F401  (registers loops and hooks)
+
+
+@DATASETS.register_module()
+class RandomNumbers(Dataset):
+    """``length`` samples; those in ``broken`` are infinite."""
+
+    def __init__(self, length=12, broken=()):
+        self.length = length
+        self.broken = broken
+
+    def __len__(self):
+        return self.length
+
+    def get_data_info(self, index):
+        return dict(img_path=f'{index}.png')
+
+    def __getitem__(self, index):
+        inputs = torch.tensor([index / 10, np.random.rand(), random.random(), torch.rand(()).item()])
+        if index in self.broken:
+            inputs[:] = torch.inf
+        return dict(inputs=inputs, data_samples=BaseDataElement(metainfo=self.get_data_info(index)))
+
+
+@MODELS.register_module()
+class SmallModel(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=(self.layers(torch.stack(inputs)) - 1).square().mean())
+
+
+def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, dataset=None, accumulation=1, **kwargs):
+    """A runner of the loop that counts epochs or, with ``iterations``, of the one that counts these.
+
+    ``dataloader``, ``checkpoint`` and ``hooks`` add to the data loader, the checkpoint hook, the other hooks.
+    """
+    torch.manual_seed(0)
+    by_epoch = iterations is None
+    loop = dict(type='mmcnv2.EpochBasedTrainLoop', max_epochs=epochs)
+    if not by_epoch:
+        loop = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=iterations)
+    return Runner(
+        model=dict(type='SmallModel'),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=dict(type='RandomNumbers', **(dataset or {})),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
+        )
+        | kwargs.get('dataloader', {}),
+        train_cfg=loop,
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05), accumulative_counts=accumulation),
+        param_scheduler=dict(type='ExponentialLR', gamma=0.95, by_epoch=False),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='mmcnv2.CheckpointHook', by_epoch=False, interval=1) | kwargs.get('checkpoint', {}),
+        ),
+        custom_hooks=kwargs.get('hooks'),
+        resume=resume_from is not None,
+        load_from=resume_from and str(resume_from),
+        randomness=dict(seed=kwargs.get('seed', 0)),
+        experiment_name=uuid.uuid4().hex,
+        default_scope='mmengine',
+    )
+
+
+def differences(one, other, path=''):
+    """Where two checkpoints differ, bit for bit; run-time facts such as times are left out."""
+    if isinstance(one, dict):
+        keys = (one.keys() | other.keys()) - ({'meta', 'message_hub'} if not path else set())
+        return [d for key in keys for d in differences(one.get(key), other.get(key), f'{path}.{key}')]
+    if isinstance(one, list | tuple):
+        pairs = zip(one, other, strict=True)
+        return [d for i, pair in enumerate(pairs) for d in differences(*pair, f'{path}.{i}')]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [path]
+
+
+def load(path):
+    """A checkpoint as MMEngine wrote it."""
+    return torch.load(path, weights_only=False)
