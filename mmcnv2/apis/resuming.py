@@ -56,7 +56,8 @@ def _iteration(path: Path) -> int:
         raise ValueError(f'{path} ({error})') from error
     if damaged:
         raise ValueError(f'{path} (checksum of {damaged})')
-    meta = load_checkpoint(str(path), mmap=True).get('meta', {})
-    if 'iter' not in meta:
-        raise ValueError(f'{path} (not of a run: no iteration)')
-    return meta['iter']
+    content = load_checkpoint(str(path), mmap=True)
+    try:
+        return content['meta']['iter']
+    except (TypeError, KeyError) as error:
+        raise ValueError(f'{path} (not of a run: no iteration)') from error

@@ -37,8 +37,9 @@ class _SeededLoop:
         self._sampler.seed = self.runner.seed  # resuming brings that of the checkpoint
         try:
             return super().run()
-        except RuntimeError as error:
-            if 'DataLoader worker' not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # A worker that dies while it hands over a batch breaks the connection instead.
+            if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
                 raise
             files = ', '.join(self.dataloader.dataset.being_read()) or 'no file'
             raise TrainingStopped(
@@ -49,7 +50,7 @@ class _SeededLoop:
 
     def run_iter(self, *args: Any) -> None:
         """One iteration, with random numbers of its own."""
-        seed_random_numbers(self.runner.seed, get_rank(), self._iter)
+        seed_random_numbers(self.runner.seed, get_rank(), self._iter, 0)  # samples have three numbers
         super().run_iter(*args)
 
 

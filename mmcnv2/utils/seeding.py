@@ -9,9 +9,10 @@ import torch
 def seed_random_numbers(*key: int) -> None:
     """Seeds Python, NumPy and torch (its CPU, and the current GPU once that is in use) from non-negative integers.
 
-    Keys that differ in one number give unrelated random numbers.
+    Different keys, also of different lengths, give unrelated random numbers.
     """
-    python, numpy, cpu, gpu = np.random.SeedSequence(key).generate_state(4).tolist()
+    # With its length, since a SeedSequence does not see zeros at the end.
+    python, numpy, cpu, gpu = np.random.SeedSequence((len(key), *key)).generate_state(4).tolist()
     random.seed(python)
     np.random.seed(numpy)
     # Not torch.manual_seed: without a GPU in use it keeps the seed, and a stack trace, for one that may come.

@@ -74,7 +74,7 @@ class NonFiniteHook(Hook):
                 inputs=data_batch['inputs'],
                 losses=outputs,
                 state_dict=model.state_dict(),
-                key=(runner.seed, get_rank(), runner.iter),
+                key=(runner.seed, get_rank(), runner.iter, 0),
             )
             save_checkpoint(content, str(folder / f'iter_{runner.iter + 1}_rank_{get_rank()}.pth'))
         self._infinite_loss = False
