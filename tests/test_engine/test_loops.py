@@ -1,15 +1,16 @@
 """The training loops go on exactly where a run was stopped, and what is random does not depend on who reads it."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import BatchSampler
-
-from mmcnv2.utils.errors import TrainingStopped
 
 from .small_run import build_runner, differences, load
 
@@ -128,8 +129,26 @@ class WorkerKiller(Hook):
             os.kill(runner.train_loop.dataloader._iterator._workers[0].pid, signal.SIGKILL)
 
 
-def test_death_of_a_worker_is_explained(tmp_path):
-    options = dict(dataloader=dict(num_workers=1, persistent_workers=True), dataset=dict(length=200))
-    with pytest.raises(TrainingStopped, match=r'a worker of train_dataloader died .* were reading .*num_workers'):
-        build_runner(tmp_path, epochs=1, hooks=[dict(type='WorkerKiller')], **options).train()
+DEATH = """
+import sys
+from mmcnv2.utils.errors import TrainingStopped
+from mmcnv2.utils.torchvision import make_torchvision_importable
+from test_engine import test_loops
+make_torchvision_importable()
+options = dict(dataloader=dict(num_workers=1, persistent_workers=True), dataset=dict(length=200))
+runner = test_loops.build_runner(sys.argv[1], epochs=1, hooks=[dict(type='WorkerKiller')], **options)
+try:
+    runner.train()
+except TrainingStopped as stop:
+    print(stop, flush=True)
+"""
+
+
+def test_death_of_a_worker_is_explained(root, tmp_path):
+    """In a process of its own: torch's handler may raise its error a second time, anywhere."""
+    environment = {**os.environ, 'PYTHONPATH': f'{root}:{root}/tests'}
+    command = [sys.executable, '-c', DEATH, tmp_path]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    expected = r'a worker of train_dataloader died .* were reading .*train_dataloader.num_workers'
+    assert re.search(expected, done.stdout.splitlines()[-1]), done.stderr[-2000:]
     assert (tmp_path / 'iter_2.pth').is_file()

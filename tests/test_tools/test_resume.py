@@ -58,7 +58,6 @@ def test_killed_at_random_moments(start, whole):
     work_dir, ends = start('killed', KILLS)
     assert ends == [-signal.SIGKILL] * KILLS + [128 + signal.SIGTERM, 128 + signal.SIGUSR1, 0]
     logs = [log.read_text() for log in sorted(work_dir.glob('*/*.log'))]
-    assert len(logs) == KILLS + 3
     # It went on, not started anew, and from within epochs and between steps.
     resumed = [int(line.rsplit('iter: ')[1]) for log in logs for line in log.splitlines() if 'resumed epoch' in line]
     assert resumed == sorted(resumed) and resumed[-1] >= 30
@@ -89,3 +88,45 @@ def test_damaged_newest_checkpoint(start, whole):
     assert f'Left out a damaged checkpoint: {work_dir / LAST} (checksum of ' in output
     assert f'Left out a damaged checkpoint: {work_dir}/iter_126.pth (File is not a zip file)' in output
     assert differences(load(whole / LAST), load(work_dir / LAST)) == []
+
+
+PREEMPTED = """
+_base_ = 'config.py'
+custom_imports = dict(imports=['mmcnv2', 'test_engine.test_hooks.test_preemption'], allow_failed_imports=False)
+train_cfg = dict(max_epochs=4)
+custom_hooks = [dict(type='SignalSender', number={number}, iteration=6, rank=1)]
+"""
+
+
+def test_two_processes(start, whole, root):
+    """One of them gets the signal, both stop. From a checkpoint between two steps they go on exactly."""
+    folder = whole.parent
+    (folder / 'signal.py').write_text(PREEMPTED.format(number=int(signal.SIGUSR1)))
+    (folder / 'quiet.py').write_text("_base_ = 'signal.py'\ncustom_hooks = []\n")
+
+    def train(config, work_dir, *arguments):
+        command = ['tools/dist_train.sh', folder / f'{config}.py', '2', '--work-dir', folder / work_dir, *arguments]
+        path = f'{root}:{root}/tests'
+        environment = {
+            **os.environ,
+            'PYTHONPATH': path,
+            'OMP_NUM_THREADS': '1',
+            'PORT': '29547',
+            'PYTHON': sys.executable,
+        }
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+
+    done = train('signal', 'two')
+    assert done.returncode != 0
+    assert f'stopped by SIGUSR1; saved {folder}/two/preempted.pth. Go on with --resume' in done.stderr
+    assert load(folder / 'two/preempted.pth')['meta']['iter'] == 6
+    for name in ('preempted.pth', 'iter_6.pth'):
+        (folder / 'two' / name).unlink()
+    assert 'gradients' in load(folder / 'two/iter_3.pth')
+
+    for config, work_dir, arguments in [('quiet', 'two', ['--resume']), ('quiet', 'two_whole', [])]:
+        done = train(config, work_dir, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+    (log,) = [log for log in (folder / 'two').glob('*/*.log') if 'resumed epoch' in log.read_text()]
+    assert 'resumed epoch: 0, iter: 3' in log.read_text()
+    assert differences(load(folder / 'two_whole/iter_16.pth'), load(folder / 'two/iter_16.pth')) == []

@@ -14,13 +14,13 @@ from ..small_run import build_runner, differences, load
 
 @HOOKS.register_module()
 class SignalSender(Hook):
-    """What a cluster does, in the forward pass of an iteration as good as in any other place."""
+    """What a cluster does, to one process of several."""
 
-    def __init__(self, number, iteration):
-        self.number, self.iteration = number, iteration
+    def __init__(self, number, iteration, rank=0):
+        self.number, self.iteration, self.rank = number, iteration, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter + 1 == self.iteration:
+        if runner.iter + 1 == self.iteration and runner.rank == self.rank:
             os.kill(os.getpid(), self.number)
 
 
