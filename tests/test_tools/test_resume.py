@@ -28,9 +28,9 @@ LAST = 'iter_128.pth'
 def start(root, toy_scenes, tmp_path_factory):
     """Trains to the end in a work dir, killed so many times on the way; returns the work dir and all exit codes."""
     folder = tmp_path_factory.mktemp('resume')
-    (folder / 'config.py').write_text(CONFIG.format(root=root, data=toy_scenes))
 
-    def start(name, kills=0):
+    def start(name, kills=0, config=CONFIG):
+        (folder / 'config.py').write_text(config.format(root=root, data=toy_scenes))
         done = subprocess.run(
             [sys.executable, 'tests/test_tools/kill_and_resume.py', folder / 'config.py', folder / name, str(kills)],
             cwd=root,
@@ -90,17 +90,40 @@ def test_damaged_newest_checkpoint(start, whole):
     assert differences(load(whole / LAST), load(work_dir / LAST)) == []
 
 
+DOWNSTREAM = """
+_base_ = '{{root}}/configs/toy/{task}_convnextv2-atto_toy-scenes.py'
+data = dict(dataset=dict(data_root='{{data}}'))
+train_dataloader, val_dataloader = dict(batch_size=2, **data), data
+train_cfg = dict(max_iters=6, val_interval=4)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1))
+"""
+
+
+@pytest.mark.parametrize('task', ['mask-rcnn', 'upernet'])
+def test_downstream(start, task):
+    config = DOWNSTREAM.format(task=task)
+    whole, ends = start(task, config=config)
+    assert ends == [0]
+    work_dir = whole.with_name(f'{task}_from_3')
+    work_dir.mkdir()
+    (work_dir / 'iter_3.pth').write_bytes((whole / 'iter_3.pth').read_bytes())
+    assert start(work_dir.name, config=config)[1] == [0]
+    assert not (work_dir / 'iter_1.pth').exists()
+    assert differences(load(whole / 'iter_6.pth'), load(work_dir / 'iter_6.pth')) == []
+
+
 PREEMPTED = """
-_base_ = 'config.py'
+_base_ = 'fcmae.py'
 custom_imports = dict(imports=['mmcnv2', 'test_engine.test_hooks.test_preemption'], allow_failed_imports=False)
 train_cfg = dict(max_epochs=4)
 custom_hooks = [dict(type='SignalSender', number={number}, iteration=6, rank=1)]
 """
 
 
-def test_two_processes(start, whole, root):
+def test_two_processes(whole, root, toy_scenes):
     """One of them gets the signal, both stop. From a checkpoint between two steps they go on exactly."""
     folder = whole.parent
+    (folder / 'fcmae.py').write_text(CONFIG.format(root=root, data=toy_scenes))
     (folder / 'signal.py').write_text(PREEMPTED.format(number=int(signal.SIGUSR1)))
     (folder / 'quiet.py').write_text("_base_ = 'signal.py'\ncustom_hooks = []\n")
 
