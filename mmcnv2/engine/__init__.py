@@ -1,4 +1,5 @@
 from .hooks import ReconstructionHook, ThroughputHook
 from .optimizers import LayerDecayOptimWrapperConstructor
+from .strategies import FSDPStrategy
 
-__all__ = ['LayerDecayOptimWrapperConstructor', 'ReconstructionHook', 'ThroughputHook']
+__all__ = ['FSDPStrategy', 'LayerDecayOptimWrapperConstructor', 'ReconstructionHook', 'ThroughputHook']

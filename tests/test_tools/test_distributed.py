@@ -1,0 +1,146 @@
+"""Several processes (gloo, on the CPU), started through the scripts as a user starts them."""
+
+import os
+import subprocess
+import sys
+
+import cv2
+import pytest
+import torch
+from mmengine.registry import MODELS
+from test_models.helpers import error
+from test_train_and_test import run, scalars
+
+# What equality takes: masks and images that do not depend on the process. With a large eps, a step of AdamW keeps some
+# of the gradient's scale: a sum in place of a mean, which Adam would hide, shows (as 0.7 where 1e-4 is allowed).
+FCMAE = """
+_base_ = '{root}/configs/toy/fcmae_convnextv2-atto_toy-scenes.py'
+custom_imports = dict(imports=['mmcnv2', 'test_models.content_masks'])
+model = dict(type='FCMAEWithMasksOfImages')
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root='{data}/unlabelled/',
+        pipeline=[dict(type='LoadRGBImage'), dict(type='Resize', scale=(96, 96)), dict(type='PackUnlabelled')],
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3, eps=1e-5))
+param_scheduler = None
+train_cfg = dict(max_epochs=10)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=5, max_keep_ckpts=2))
+custom_hooks = [dict(type='mmcnv2.ReconstructionHook', interval=5)]
+"""
+HALF = 'train_dataloader.batch_size=4'
+FSDP = [HALF, 'runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
+
+
+@pytest.fixture(scope='module')
+def fcmae(root, toy_scenes, tmp_path_factory):
+    """A config: 20 steps of 8 images."""
+    path = tmp_path_factory.mktemp('configs') / 'fcmae.py'
+    path.write_text(FCMAE.format(root=root, data=toy_scenes))
+    return path
+
+
+def launch(root, *command, **env):
+    done = run(root, *command, PYTHON=sys.executable, PYTHONPATH=f'{root}{os.pathsep}{root / "tests"}', **env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def weights(work_dir, epoch=10):
+    return torch.load(work_dir / f'epoch_{epoch}.pth', weights_only=False)['state_dict']
+
+
+def distance(a, b):
+    assert a.keys() == b.keys()
+    return float(sum((a[key].double() - b[key].double()).square().sum() for key in a).sqrt())
+
+
+@pytest.fixture(scope='module')
+def one_process(root, fcmae, tmp_path_factory):
+    """The work dir of a run in one process, with which the others are compared."""
+    work_dir = tmp_path_factory.mktemp('one_process')
+    launch(root, sys.executable, 'tools/train.py', fcmae, '--work-dir', work_dir)
+    return work_dir
+
+
+def assert_same_weights(work_dir, one_process):
+    """Measured: 2e-6 of the way that the weights went in the second half of the training, here and below."""
+    expected = weights(one_process)
+    assert distance(weights(work_dir), expected) < 1e-4 * distance(weights(one_process, 5), expected)
+
+
+def test_two_machines(root, fcmae, one_process, tmp_path):
+    """Two machines with a process each: 20 steps with 4 images in either are those with 8 in one."""
+    command = [root / 'tools/dist_train.sh', fcmae, '1', '--work-dir', tmp_path, '--cfg-options', HALF]
+    env = dict(os.environ, NNODES='2', MASTER_ADDR='127.0.0.1', PORT='29541', PYTHON=sys.executable, NODE_RANK='1')
+    env |= dict(PYTHONPATH=f'{root}{os.pathsep}{root / "tests"}', OMP_NUM_THREADS='1')
+    second = subprocess.Popen([*map(str, command)], cwd=root, env=env, stdout=subprocess.DEVNULL)
+    try:
+        launch(root, *command, **{key: env[key] for key in ('NNODES', 'MASTER_ADDR', 'PORT')}, NODE_RANK='0')
+        assert second.wait(timeout=60) == 0
+    finally:
+        second.kill()
+    assert_same_weights(tmp_path, one_process)
+    assert (tmp_path / 'reconstructions/epoch_10.png').is_file()
+
+
+def test_accumulation(root, fcmae, one_process, tmp_path):
+    """Two iterations of 4 images are a step of 8."""
+    options = ['--cfg-options', HALF, 'optim_wrapper.accumulative_counts=2']
+    launch(root, sys.executable, 'tools/train.py', fcmae, '--work-dir', tmp_path, *options)
+    assert len(scalars(tmp_path)) == 40
+    assert_same_weights(tmp_path, one_process)
+
+
+@pytest.fixture(scope='module')
+def fsdp(root, fcmae, tmp_path_factory):
+    """The work dir of a run with parameters sharded between two processes."""
+    work_dir = tmp_path_factory.mktemp('fsdp')
+    launch(root, 'tools/dist_train.sh', fcmae, 2, '--work-dir', work_dir, '--cfg-options', *FSDP, PORT='29542')
+    return work_dir
+
+
+def test_fsdp(fsdp, one_process):
+    """Sharded or not, the weights are the same; so is the optimizer's state, and what gets weight decay."""
+    assert_same_weights(fsdp, one_process)
+    sharded, whole = (torch.load(path / 'epoch_10.pth', weights_only=False) for path in (fsdp, one_process))
+    names = list(whole['state_dict'])
+    state, expected = (checkpoint['optimizer'] for checkpoint in (sharded, whole))
+    assert state['state'].keys() == set(names) and len(state['param_groups']) == len(names)
+    decays = 0
+    for group, expected_group in zip(state['param_groups'], expected['param_groups'], strict=True):
+        (name,), (index,) = group['params'], expected_group['params']
+        assert group['weight_decay'] == expected_group['weight_decay'], name
+        decays += group['weight_decay'] > 0
+        for key in ('exp_avg', 'exp_avg_sq'):
+            assert error(state['state'][name][key], expected['state'][index][key]) < 1e-4, name
+    # Atto: 12 blocks of 3 weights, stem, 3 downsampling layers; the decoder's block, projection and prediction.
+    assert decays == 12 * 3 + 4 + 3 + 2
+
+
+def test_fsdp_draws_the_same_pictures(fsdp, one_process):
+    assert {path.name for path in (fsdp / 'reconstructions').iterdir()} == {'epoch_5.png', 'epoch_10.png'}
+    for name in ('epoch_5.png', 'epoch_10.png'):
+        a, b = (cv2.imread(str(path / 'reconstructions' / name)).astype(int) for path in (fsdp, one_process))
+        assert abs(a - b).max() <= 1
+
+
+def test_fsdp_checkpoint_is_a_backbone(fsdp):
+    init_cfg = dict(type='Pretrained', checkpoint=str(fsdp / 'epoch_10.pth'), prefix='backbone.')
+    backbone = MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch='atto', init_cfg=init_cfg))
+    backbone.init_weights()
+    trained = weights(fsdp)
+    own = {key: value for key, value in backbone.state_dict().items() if not key.startswith('norm')}
+    assert len(own) == 136
+    assert all(torch.equal(value, trained[f'backbone.{key}']) for key, value in own.items())
+
+
+def test_fsdp_resumes(root, fcmae, fsdp, tmp_path):
+    arguments = ['--work-dir', tmp_path, '--resume', fsdp / 'epoch_5.pth', '--cfg-options', *FSDP]
+    launch(root, 'tools/dist_train.sh', fcmae, 2, *arguments, PORT='29543')
+    assert [record['step'] for record in scalars(tmp_path)] == list(range(11, 21))
+    assert_same_weights(tmp_path, fsdp)
