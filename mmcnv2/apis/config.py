@@ -65,28 +65,28 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
     """
     make_torchvision_importable()  # MMEngine's report on the environment imports it
+    scales_lr = (cfg.get('auto_scale_lr') or {}).get('enable', False)
+    if scales_lr and cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
+        raise ConfigError(
+            'DeepSpeedStrategy does not scale the learning rate by itself: instead of auto_scale_lr, set '
+            'optim_wrapper.optimizer.lr to its value x images of a step / auto_scale_lr.base_batch_size'
+        )
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if cfg.get('auto_scale_lr', {}).get('enable'):
-        _count_accumulation(runner, cfg)
+    if scales_lr:
+        _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
     return runner
 
 
-def _count_accumulation(runner: Runner | FlexibleRunner, cfg: Config) -> None:
+def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:
     """Has ``base_batch_size`` compared with the images of a step; MMEngine takes those of an iteration.
 
     In the runner's own copy of the setting: the config that it has written down stays as it was.
     """
-    if cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
-        raise ConfigError(
-            'auto_scale_lr: DeepSpeedStrategy does not scale the learning rate; set it to '
-            'lr x images of a step / base_batch_size yourself: --cfg-options optim_wrapper.optimizer.lr=...'
-        )
-    iterations = cfg.optim_wrapper.get('accumulative_counts', 1)
     settings = runner.auto_scale_lr if isinstance(runner, Runner) else runner.strategy._auto_scale_lr
     settings['base_batch_size'] /= iterations
-    print_log(f'auto_scale_lr: base_batch_size is for a step, which is {iterations} iterations here', 'current')
+    print_log(f'auto_scale_lr: base_batch_size is that of a step; a step has {iterations} iterations', 'current')
 
 
 def _adapt_to_cpu(cfg: Config) -> None:

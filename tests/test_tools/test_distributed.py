@@ -7,9 +7,11 @@ import sys
 import cv2
 import pytest
 import torch
+from launching import environment, launch, launch_with_slurm
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from test_models.helpers import error
-from test_train_and_test import run, scalars
+from test_train_and_test import scalars
 
 # What equality takes: masks and images that do not depend on the process. With a large eps, a step of AdamW keeps some
 # of the gradient's scale: a sum in place of a mean, which Adam would hide, shows (as 0.7 where 1e-4 is allowed).
@@ -33,7 +35,8 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=5, max_ke
 custom_hooks = [dict(type='mmcnv2.ReconstructionHook', interval=5)]
 """
 HALF = 'train_dataloader.batch_size=4'
-FSDP = [HALF, 'runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
+SHARDED = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
+FSDP = [HALF, *SHARDED]
 
 
 @pytest.fixture(scope='module')
@@ -42,12 +45,6 @@ def fcmae(root, toy_scenes, tmp_path_factory):
     path = tmp_path_factory.mktemp('configs') / 'fcmae.py'
     path.write_text(FCMAE.format(root=root, data=toy_scenes))
     return path
-
-
-def launch(root, *command, **env):
-    done = run(root, *command, PYTHON=sys.executable, PYTHONPATH=f'{root}{os.pathsep}{root / "tests"}', **env)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
 
 
 def weights(work_dir, epoch=10):
@@ -76,11 +73,11 @@ def assert_same_weights(work_dir, one_process):
 def test_two_machines(root, fcmae, one_process, tmp_path):
     """Two machines with a process each: 20 steps with 4 images in either are those with 8 in one."""
     command = [root / 'tools/dist_train.sh', fcmae, '1', '--work-dir', tmp_path, '--cfg-options', HALF]
-    env = dict(os.environ, NNODES='2', MASTER_ADDR='127.0.0.1', PORT='29541', PYTHON=sys.executable, NODE_RANK='1')
-    env |= dict(PYTHONPATH=f'{root}{os.pathsep}{root / "tests"}', OMP_NUM_THREADS='1')
-    second = subprocess.Popen([*map(str, command)], cwd=root, env=env, stdout=subprocess.DEVNULL)
+    env = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT='29541')
+    second_env = {**os.environ, **environment(root), **env, 'NODE_RANK': '1', 'OMP_NUM_THREADS': '1'}
+    second = subprocess.Popen([*map(str, command)], cwd=root, env=second_env, stdout=subprocess.DEVNULL)
     try:
-        launch(root, *command, **{key: env[key] for key in ('NNODES', 'MASTER_ADDR', 'PORT')}, NODE_RANK='0')
+        launch(root, *command, **env, NODE_RANK='0')
         assert second.wait(timeout=60) == 0
     finally:
         second.kill()
@@ -144,3 +141,34 @@ def test_fsdp_resumes(root, fcmae, fsdp, tmp_path):
     launch(root, 'tools/dist_train.sh', fcmae, 2, *arguments, PORT='29543')
     assert [record['step'] for record in scalars(tmp_path)] == list(range(11, 21))
     assert_same_weights(tmp_path, fsdp)
+
+
+def test_slurm_train(root, fcmae, one_process, tmp_path):
+    command = ['tools/slurm_train.sh', 'gpus', 'fcmae', fcmae, '--work-dir', tmp_path, '--cfg-options', HALF]
+    env = dict(GPUS='2', MASTER_PORT='29544', SRUN_ARGS='--gres=none --time=60')
+    arguments = launch_with_slurm(root, tmp_path, *command, **env)
+    assert arguments == [
+        *('--partition=gpus', '--job-name=fcmae', '--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'),
+        *('--cpus-per-task=5', '--kill-on-bad-exit=1', '--gres=none', '--time=60'),
+        *(sys.executable, '-u', 'tools/train.py', str(fcmae), '--work-dir', str(tmp_path)),
+        *('--cfg-options', HALF, '--launcher', 'slurm'),
+    ]
+    assert_same_weights(tmp_path, one_process)
+
+
+@pytest.mark.parametrize('strategy', [[], SHARDED], ids=['ddp', 'fsdp'])
+def test_auto_scale_lr_counts_processes_and_accumulation(root, fcmae, one_process, tmp_path, strategy):
+    """2 processes x 4 images x 2 iterations are 16 images; lr 1e-3 is for 64: 1e-3 * 16 / 64 = 2.5e-4."""
+    options = ['optim_wrapper.accumulative_counts=2', 'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1']
+    start = f'load_from={one_process / "epoch_5.pth"}'
+    arguments = ['--work-dir', tmp_path, '--auto-scale-lr', '--cfg-options', HALF, *options, start, *strategy]
+    launch(root, 'tools/dist_train.sh', fcmae, 2, *arguments, PORT='29545')
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {2.5e-4}
+    assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 64
+    # One step from the weights that it was started from.
+    assert (
+        0
+        < distance(checkpoint['state_dict'], weights(one_process, 5))
+        < 0.3 * distance(weights(one_process), weights(one_process, 5))
+    )
