@@ -1,6 +1,7 @@
 """How tests start the scripts for several processes, with a stand-in for slurm where one is needed."""
 
 import os
+import socket
 import sys
 
 from test_train_and_test import run
@@ -20,11 +21,16 @@ SCONTROL = """#!/bin/bash
 
 
 def environment(root):
-    return dict(PYTHON=sys.executable, PYTHONPATH=f'{root}{os.pathsep}{root / "tests"}')
+    """What the scripts need: this Python, the helpers of the tests, and a free port for the processes to meet."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    path = f'{root}{os.pathsep}{root / "tests"}'
+    return dict(PYTHON=sys.executable, PYTHONPATH=path, OMP_NUM_THREADS='1', PORT=port, MASTER_PORT=port)
 
 
 def launch(root, *command, **env):
-    done = run(root, *command, **environment(root), **env)
+    done = run(root, *command, **{**environment(root), **env})
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 

@@ -36,7 +36,7 @@ def write_config(root, task, data, folder):
 
 def test_mask_rcnn_trains(root, toy_scenes, tmp_path):
     config = write_config(root, 'mask-rcnn', toy_scenes, tmp_path)
-    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', tmp_path, PORT='29551')
+    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', tmp_path)
     *losses, metrics = scalars(tmp_path)
     assert [record['step'] for record in losses] == [1, 2]
     assert all(0 < record['loss'] < 100 for record in losses)
@@ -48,7 +48,7 @@ def upernet(root, toy_scenes, tmp_path_factory):
     """Config and work dir of UperNet, trained in two processes."""
     folder = tmp_path_factory.mktemp('upernet')
     config = write_config(root, 'upernet', toy_scenes, folder)
-    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', folder / 'ddp', PORT='29552')
+    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', folder / 'ddp')
     return config, folder / 'ddp'
 
 
@@ -67,7 +67,7 @@ def test_upernet_sharded(root, upernet, tmp_path):
     config, work_dir = upernet
     options = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
     arguments = [config, 2, '--work-dir', tmp_path, '--cfg-options', *options]
-    launch(root, 'tools/dist_train.sh', *arguments, PORT='29553')
+    launch(root, 'tools/dist_train.sh', *arguments)
     sharded, whole = (torch.load(path / 'iter_2.pth', weights_only=False) for path in (tmp_path, work_dir))
     assert sharded['state_dict'].keys() == whole['state_dict'].keys()
     for key, value in whole['state_dict'].items():
@@ -84,9 +84,9 @@ def test_tests_in_several_processes_agree(root, upernet, tmp_path):
     config, work_dir = upernet
     arguments = [config, work_dir / 'iter_2.pth', '--work-dir']
     launch(root, sys.executable, 'tools/test.py', *arguments, tmp_path / 'one')
-    launch(root, 'tools/dist_test.sh', *arguments[:2], 2, '--work-dir', tmp_path / 'two', PORT='29554')
+    launch(root, 'tools/dist_test.sh', *arguments[:2], 2, '--work-dir', tmp_path / 'two')
     script = ['tools/slurm_test.sh', 'gpus', 'upernet', *arguments, tmp_path / 'slurm']
-    srun = launch_with_slurm(root, tmp_path, *script, GPUS='2', MASTER_PORT='29555')
+    srun = launch_with_slurm(root, tmp_path, *script, GPUS='2')
     assert srun[-7:] == ['tools/test.py', *map(str, arguments), str(tmp_path / 'slurm'), '--launcher', 'slurm']
     results = []
     for name in ('one', 'two', 'slurm'):
