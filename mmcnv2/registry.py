@@ -10,6 +10,7 @@ from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
@@ -26,6 +27,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='mmcnv2',
     locations=['mmcnv2.engine'],
 )
+STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='mmcnv2', locations=['mmcnv2.engine'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmcnv2', locations=['mmcnv2.evaluation'])
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope='mmcnv2', locations=['mmcnv2.models']

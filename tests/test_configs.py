@@ -121,8 +121,8 @@ def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size, acc
     cfg = load(path)
     assert cfg.train_dataloader.batch_size == batch_size
     assert cfg.optim_wrapper.get('accumulative_counts', 1) == accumulation
-    # MMEngine compares the images of one iteration with it.
-    assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size
+    # The images of a step (MMEngine alone would compare those of an iteration with it).
+    assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size * accumulation
     assert not cfg.auto_scale_lr.enable
     # Images of a step: tables 8, 12 (4096), 9 to 11 (1024), 13 (512). Detectors and segmenters have no '_in'.
     if '_in1k' in path.stem or '_in22k' in path.stem:
@@ -133,7 +133,9 @@ def test_batch_in_the_name_is_that_of_the_config(path, num_gpus, batch_size, acc
 
 @each_config
 def test_amp_is_in_the_name_and_in_the_config(path):
-    assert ('-amp-' in path.stem) == (load(path).optim_wrapper.type == 'AmpOptimWrapper')
+    cfg = load(path)
+    deepspeed = cfg.get('strategy', {}).get('config', {}).get('torch_autocast', {})
+    assert ('-amp-' in path.stem) == (cfg.optim_wrapper.type == 'AmpOptimWrapper' or deepspeed.get('enabled', False))
 
 
 def learning_rates(cfg: Config, epoch_length: int, iters: set[int]) -> dict[int, float]:
@@ -260,6 +262,7 @@ FCMAE_NAMES = {
     for way in ('64xb64', '8xb64-accum8')
     for epochs in (800, 1600)
 }
+SHARDED_NAMES = {way: f'fcmae_convnextv2-huge_64xb64-{way}-amp-coslr-1600e_in1k' for way in ('fsdp', 'zero1', 'zero2')}
 FINETUNE_NAMES = {
     size: f'convnextv2-{size}-fcmae_32xb32-amp-coslr-{numbers.epochs}e_in1k' for size, numbers in SIZES.items()
 }
@@ -300,8 +303,9 @@ def pretrained(size: str) -> str:
 
 
 def test_there_are_these_recipes_and_no_others():
-    tables = (FCMAE_NAMES, FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
-    names = {name for table in (*tables, DETECTOR_NAMES, UPERNET_NAMES) for name in table.values()}
+    fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
+    tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, DETECTOR_NAMES, UPERNET_NAMES)
+    names = {name for table in tables for name in table.values()}
     folders = ('fcmae', 'finetune', 'mask_rcnn', 'cascade_mask_rcnn', 'upernet')
     checks = ('_small-folder', '_overfit-8-images_coco')
     found = {path.stem for path in CONFIGS if path.parent.name in folders and not path.stem.endswith(checks)}
@@ -346,6 +350,29 @@ def test_fcmae_of_a_size(size, way, epochs):
     base = load(FCMAE)
     for key in ('train_dataloader', 'default_hooks', 'custom_hooks', 'env_cfg'):
         assert cfg[key] == base[key]
+
+
+@pytest.mark.parametrize('way', SHARDED_NAMES)
+def test_sharding_changes_nothing_else(way):
+    cfg, whole = recipe(SHARDED_NAMES[way]), recipe(FCMAE_NAMES['huge', '64xb64', 1600])
+    assert cfg.runner_type == 'FlexibleRunner'
+    stage = cfg.strategy.get('zero_optimization', {}).get('stage')
+    assert (cfg.strategy.type, stage) == {
+        'fsdp': ('mmcnv2.FSDPStrategy', None),
+        'zero1': ('DeepSpeedStrategy', 1),
+        'zero2': ('DeepSpeedStrategy', 2),
+    }[way]
+    assert registry.STRATEGIES.get(cfg.strategy.type) is not None
+    for key in ('optimizer', 'paramwise_cfg'):
+        assert cfg.optim_wrapper[key] == whole.optim_wrapper[key]
+    for key in whole.keys() - {'optim_wrapper'}:
+        assert cfg[key] == whole[key]
+
+
+def test_unused_parameters_are_not_looked_for():
+    """Every parameter has a gradient (tests/test_tools/test_distributed.py): DDP need not search for those without."""
+    files = list((ROOT / 'configs').rglob('*.py'))
+    assert files and not any('find_unused_parameters' in path.read_text() for path in files)
 
 
 def test_accumulation_is_the_same_schedule():

@@ -48,6 +48,6 @@ def test_model_is_that_of_its_config(metafile, model):
     assert metadata['Architecture'] == f'ConvNeXt V2 {cfg.model.backbone.arch}'
     # Of all GPUs and all iterations of a step. The checks for one process do not state it.
     images = cfg.get('auto_scale_lr', {}).get('base_batch_size', cfg.train_dataloader.batch_size)
-    assert metadata['Batch Size'] == images * cfg.optim_wrapper.get('accumulative_counts', 1)
+    assert metadata['Batch Size'] == images
     length = {'max_epochs': 'Epochs', 'max_iters': 'Iterations'}
     assert {length[key]: value for key, value in cfg.train_cfg.items() if key in length}.items() <= metadata.items()

@@ -25,11 +25,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """``--show-dir`` and ``--tta``, as in mmdet and mmseg."""
+    """``--show-dir`` and ``--tta``, as in mmdet and mmseg, with MMEngine's plain runner."""
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise apis.ConfigError(f'--out must name a .pkl file, got {args.out}')
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise apis.ConfigError(f'config {args.config} has no test_dataloader or no test_evaluator')
+    # Strategies divide the state of a training between GPUs; a test has none.
+    for key in ('runner_type', 'strategy'):
+        cfg.pop(key, None)
     if args.show_dir:
         hook = cfg.default_hooks.get('visualization')
         if not hook or hook.type.split('.')[-1] not in VISUALIZATION_HOOKS:

@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale lr by batch size / auto_scale_lr.base_batch_size'
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale lr by images of a step (all processes and accumulated iterations) / auto_scale_lr.base_batch_size',
     )
     return parser.parse_args()
 
@@ -54,7 +56,7 @@ def main() -> None:
         apis.check_dataset_paths(cfg, ('train', 'val'))
         runner = apis.build_runner(cfg)
         if cfg.get('load_from') and not cfg.get('resume'):
-            apis.check_checkpoint(cfg.load_from, runner.model)
+            apis.check_checkpoint(cfg.load_from, getattr(runner.model, 'module', runner.model))
     except apis.ConfigError as error:
         sys.exit(f'error: {error}')
     try:

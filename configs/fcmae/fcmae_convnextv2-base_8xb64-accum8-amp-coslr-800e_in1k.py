@@ -8,6 +8,3 @@ _base_ = 'fcmae_convnextv2-base_64xb64-amp-coslr-800e_in1k.py'
 # are 50040 iterations = 8 * 6255. PyTorch warns once that the schedule moves before the first step: after iterations 1
 # to 7 there is none.
 optim_wrapper = dict(accumulative_counts=8)
-
-# --auto-scale-lr does not count accumulation: lr 2.4e-3 is for 512 images an iteration (and 4096 a step).
-auto_scale_lr = dict(base_batch_size=512)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -39,8 +41,12 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
                     )
 
 
-def check_checkpoint(path: str, model: nn.Module) -> None:
+def check_checkpoint(path: str, model: nn.Module | dict) -> None:
     """Checks that a checkpoint of a whole model fits ``model``.
+
+    Args:
+        path: The checkpoint.
+        model: The model, or its config (which MMEngine's ``FlexibleRunner`` has until it trains).
 
     Raises:
         ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
@@ -49,6 +55,9 @@ def check_checkpoint(path: str, model: nn.Module) -> None:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except Exception as error:
         raise ConfigError(f'checkpoint {path} cannot be read: {type(error).__name__}: {error}') from error
+    if isinstance(model, dict):
+        with torch.device('meta'):
+            model = MODELS.build(model)
     given = checkpoint.get('state_dict', checkpoint)
     own = model.state_dict()
     problems = [f'{key}: missing in the checkpoint' for key in own if key not in given]

@@ -8,10 +8,12 @@ from .hooks import (
 )
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from .optimizers import LayerDecayOptimWrapperConstructor
+from .strategies import FSDPStrategy
 
 __all__ = [
     'CheckpointHook',
     'EpochBasedTrainLoop',
+    'FSDPStrategy',
     'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
     'NonFiniteHook',

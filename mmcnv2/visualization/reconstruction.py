@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-from mmcnv2.models import FCMAE
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
 
 from .labels import contact_sheet
 
@@ -15,24 +14,27 @@ GREY = 0.5
 
 
 @torch.no_grad()
-def reconstruction_sheet(model: FCMAE, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
+def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
     """One row per image: input, masked input, reconstruction (removed patches predicted, visible ones as they are).
 
     Args:
-        model: An FCMAE whose data preprocessor normalises RGB images by ``mean`` and ``std``.
+        model: An FCMAE whose data preprocessor normalises RGB images by ``mean`` and ``std``, or MMEngine's wrapper of
+            one for several processes.
         images: N images (3, H, W), uint8 or float in 0-255, of one size.
         mask: (N, H/32, W/32) bool, True = removed; drawn at random by default.
 
     Returns:
         (N * (H + 4) - 4, 3 * (W + 4) - 4, 3) uint8, RGB.
     """
+    fcmae = model.module if is_model_wrapper(model) else model
     training = model.training
     model.eval()
     try:
-        preprocessor = model.data_preprocessor
+        preprocessor = fcmae.data_preprocessor
         inputs = preprocessor(dict(inputs=list(images)), False)['inputs']
-        mask = model.random_mask(inputs) if mask is None else mask
-        reconstruction = model.predict(inputs, mask=mask)
+        mask = fcmae.random_mask(inputs) if mask is None else mask
+        # Not model(...), since MMEngine's wrapper for DeepSpeed cannot be called.
+        reconstruction = model._run_forward(dict(inputs=inputs, mask=mask), mode='predict')
     finally:
         model.train(training)
 

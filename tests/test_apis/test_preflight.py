@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from test_models.helpers import ARCH, build_backbone
 from torch import nn
 
 from mmcnv2.apis import ConfigError, check_checkpoint, check_dataset_paths
@@ -25,6 +26,12 @@ def test_checkpoints_must_fit_the_whole_model(tmp_path):
         check_checkpoint(path, nn.Linear(4, 2))
     with pytest.raises(ConfigError, match=r'0\.weight: missing in the checkpoint'):
         check_checkpoint(path, nn.Sequential(nn.Linear(3, 2)))
+    # FlexibleRunner has a config for a model until it trains.
+    config = dict(type='mmcnv2.ConvNeXtV2', arch=ARCH)
+    torch.save(build_backbone(ARCH).state_dict(), tmp_path / 'backbone.pth')
+    check_checkpoint(str(tmp_path / 'backbone.pth'), config)
+    with pytest.raises(ConfigError, match=r'downsample_layers\.0\.0\.weight: missing in the checkpoint'):
+        check_checkpoint(path, config)
     (tmp_path / 'text.pth').write_text('no checkpoint')
     with pytest.raises(ConfigError, match=r'text\.pth cannot be read'):
         check_checkpoint(str(tmp_path / 'text.pth'), nn.Linear(3, 2))

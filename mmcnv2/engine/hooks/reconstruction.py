@@ -3,10 +3,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmcnv2.registry import HOOKS
@@ -32,9 +31,7 @@ class ReconstructionHook(Hook):
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
             self._draw(runner)
 
-    @master_only
     def _draw(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         dataset = runner.train_dataloader.dataset
         # Neither masks nor crops may touch the random numbers of the training.
         numpy_state = np.random.get_state()
@@ -43,9 +40,12 @@ class ReconstructionHook(Hook):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).astype(int)
-                sheet = reconstruction_sheet(model, [dataset[int(i)]['inputs'] for i in indices])
+                # In all processes: where parameters are sharded, none can compute alone.
+                sheet = reconstruction_sheet(runner.model, [dataset[int(i)]['inputs'] for i in indices])
         finally:
             np.random.set_state(numpy_state)
+        if not is_main_process():
+            return
         path = Path(runner.work_dir) / 'reconstructions' / f'epoch_{runner.epoch + 1}.png'
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), sheet[..., ::-1])

@@ -40,8 +40,9 @@ class Evil:
         dict(state_dict=TENSORS),
         dict(model=dict(state_dict=TENSORS)),
         {f'module.{key}': value for key, value in TENSORS.items()},
+        dict(module=TENSORS, optimizer=None, ds_version='0.18.9'),
     ],
-    ids=['bare', 'model', 'state_dict', 'nested', 'of DDP'],
+    ids=['bare', 'model', 'state_dict', 'nested', 'of DDP', 'of DeepSpeed'],
 )
 def test_torch_files(content, zip_format, tmp_path):
     torch.save(content, tmp_path / 'weights.pth', _use_new_zipfile_serialization=zip_format)

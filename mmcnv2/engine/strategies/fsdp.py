@@ -1,0 +1,68 @@
+from typing import Any
+
+import torch
+from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
+from mmengine.optim import BaseOptimWrapper
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+from mmcnv2.models.backbones.convnextv2 import Block
+from mmcnv2.registry import STRATEGIES
+
+
+@STRATEGIES.register_module()
+class FSDPStrategy(MMEngineFSDPStrategy):
+    """Shards parameters, gradients and the optimizer's state over all processes; for MMEngine's ``FlexibleRunner``.
+
+    MMEngine's strategy of this name, with these differences:
+
+    - The unit that is gathered is a block of ConvNeXt V2. It reads the weights of its layers itself, so that no layer
+      may be sharded on its own.
+    - A checkpoint is one file with whole tensors, as without sharding.
+    - Constructors of the optimizer see parameters in their own shapes. A shard is flat, and what is flat gets no
+      weight decay.
+    - Training can be resumed, and works without a GPU.
+
+    Args:
+        model_wrapper: More settings of ``MMFullyShardedDataParallel``, e.g.
+            ``dict(sharding_strategy='SHARD_GRAD_OP')``.
+        **kwargs: See MMEngine; ``state_dict_cfg`` is set here.
+    """
+
+    def __init__(self, *, model_wrapper: dict | None = None, **kwargs: Any) -> None:
+        on_gpu = torch.cuda.is_available()
+        model_wrapper = dict(auto_wrap_policy=ModuleWrapPolicy({Block}), **(model_wrapper or {}))
+        if not on_gpu:
+            model_wrapper['device_id'] = 'cpu'  # MMEngine's default is a GPU
+        # From a CPU to a CPU nothing is copied, and torch would free or overwrite what it hands out.
+        options = dict(rank0_only=True, offload_to_cpu=on_gpu)
+        state_dict_cfg = dict(
+            state_dict_type='FULL_STATE_DICT',
+            state_dict_config=dict(type='FullStateDictConfig', **options),
+            optim_state_dict_config=dict(type='FullOptimStateDictConfig', **options),
+        )
+        super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
+
+    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> BaseOptimWrapper:
+        """See MMEngine.
+
+        Raises:
+            ValueError: For ``clip_grad``, which would take the norm of each process's shard for that of the gradient.
+        """
+        if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
+            raise ValueError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
+        with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+            return super().build_optim_wrapper(optim_wrapper, model)
+
+    def optim_state_dict(self) -> dict:
+        """The optimizer's whole state on the first process, with the settings that MMEngine logs as ``base_lr``."""
+        return dict(super().optim_state_dict(), base_param_settings=self.optim_wrapper.base_param_settings)
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Loads what ``optim_state_dict`` gave (MMEngine calls torch with the arguments in an order of the past)."""
+        base_param_settings = state_dict.pop('base_param_settings')
+        sharded = FullyShardedDataParallel.optim_state_dict_to_load(
+            self.model, self.optim_wrapper.optimizer, state_dict
+        )
+        self.optim_wrapper.load_state_dict(dict(sharded, base_param_settings=base_param_settings))
