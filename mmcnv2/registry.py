@@ -3,6 +3,7 @@
 A component is found once its registry is asked for it; ``locations`` names the package that is imported then.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -14,6 +15,7 @@ from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmcnv2', locations=['mmcnv2.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmcnv2', locations=['mmcnv2.datasets'])
+DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmcnv2', locations=['mmcnv2.datasets'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmcnv2', locations=['mmcnv2.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmcnv2', locations=['mmcnv2.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

@@ -1,10 +1,14 @@
+from .samplers import ChunkedSampler
 from .transforms import LoadRandomResizedCrop, LoadRGBImage, PackUnlabelled, UnreadableImageError
 from .unlabelled_images import UnlabelledImages
+from .unlabelled_shards import UnlabelledShards
 
 __all__ = [
+    'ChunkedSampler',
     'LoadRGBImage',
     'LoadRandomResizedCrop',
     'PackUnlabelled',
     'UnlabelledImages',
+    'UnlabelledShards',
     'UnreadableImageError',
 ]
