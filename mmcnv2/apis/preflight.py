@@ -34,8 +34,8 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
                 paths[f'data_prefix.{key}'] = root / (folder or '')
             if dataset.get('shards'):
                 try:
-                    shards = expand_shards(dataset['shards'], root)
-                except ImportError as error:
+                    shards = expand_shards(dataset['shards'], str(root))
+                except (ImportError, ValueError) as error:
                     raise ConfigError(f'{setting}.shards: {error}') from error
                 paths['shards'] = next((Path(shard) for shard in shards if not Path(shard).exists()), root)
             for key, path in paths.items():

@@ -28,6 +28,9 @@ def test_shards_are_checked_one_by_one(tmp_path, monkeypatch):
         check_dataset_paths(cfg, ('train',))
     (tmp_path / '9.tar').touch()
     check_dataset_paths(cfg, ('train',))
+    cfg.train_dataloader.dataset.shards = '{8..10.tar'
+    with pytest.raises(ConfigError, match=r'train_dataloader\.dataset\.shards: .*\{8\.\.10\.tar'):
+        check_dataset_paths(cfg, ('train',))
     monkeypatch.setitem(sys.modules, 'webdataset', None)
     with pytest.raises(ConfigError, match='pip install webdataset'):
         check_dataset_paths(cfg, ('train',))

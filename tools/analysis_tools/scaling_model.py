@@ -151,9 +151,8 @@ def report(path: str, gpus: list[int], cluster: Cluster) -> dict[int, float]:
         table.add(**dict(zip(COLUMNS, [n, step.batch, *times, *share, *gigabytes(parameters, n)], strict=True)))
     powers = [2**i for i in range(images.bit_length())]
     steps = {n: predict(parameters, macs, images, n, cluster) for n in powers}
-    fed = max((n for n, step in steps.items() if step.compute >= step.gpu / 2), default=0)
-    read = max((n for n, step in steps.items() if step.efficiency >= 1 / 2), default=0)
-    print(f'\nhalf of a step or more computes up to {fed} GPUs, with {cluster.cores_per_gpu:g} cores each {read}\n')
+    most = max((n for n, step in steps.items() if step.efficiency >= 1 / 2), default=0)
+    print(f'\nat least half of a step computes up to {most} GPUs (0: never)\n')
     return {n: step.efficiency for n, step in steps.items()}
 
 
@@ -163,8 +162,9 @@ def draw(curves: dict[str, dict[int, float]], path: str) -> None:
     axes = figure.subplots()
     for name, curve in curves.items():
         axes.plot(curve.keys(), curve.values(), marker='.', label=Path(name).stem)
-    axes.set(xscale='log', xlabel='GPUs', ylabel='share of a step that computes', ylim=(0, 1))
-    axes.legend()
+    axes.set_xscale('log', base=2)
+    axes.set(xlabel='GPUs', ylabel='share of a step that computes', ylim=(0, 1))
+    figure.legend(loc='outside upper center')
     figure.savefig(path)
 
 
