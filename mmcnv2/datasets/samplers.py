@@ -12,11 +12,11 @@ from mmcnv2.registry import DATA_SAMPLERS
 class ChunkedSampler(DefaultSampler):
     """Chunks of neighbours in random order, then shuffled within a buffer; each rank takes one part of that.
 
-    So a rank reads from few places at a time, and no two ranks from the same one. The order depends on
-    ``seed`` and epoch alone, and the ranks cut it into parts of equal length: no image comes twice in an
-    epoch, and every rank has the same number of batches. The rest, fewer images than there are ranks, is
-    left out, in each epoch other ones. With ``drop_last`` of the loader an epoch has
-    ``R * B * (N // R // B)`` of N images, for R ranks and batches of B.
+    So a rank reads from few places at a time, which are not those of other ranks. The order depends on
+    ``seed`` and epoch alone, and is cut into parts of equal length: no image comes twice in an epoch, and
+    every rank has the same number of batches. The rest, fewer images than there are ranks, is left out,
+    in each epoch other ones. With ``drop_last`` of the loader an epoch has ``R * B * (N // R // B)`` of N
+    images, for R ranks and batches of B.
 
     Only indices are shuffled: the buffer holds no images.
 

@@ -96,12 +96,7 @@ def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, 
             format='PAX_FORMAT',  # names of any length
         )
         for number, path in enumerate(paths):
-            parent, name = os.path.split(os.path.relpath(path, root))
-            stem, extension = os.path.splitext(name)
-            if parent.startswith('..') or not extension:
-                raise ValueError(f'{path!r} must lie below {root!r} and have an extension')
-            key = os.path.join(parent, f'{number:08d}_{stem.replace(".", "_")}')
-            writer.write({'__key__': key, extension[1:].lower(): Path(path).read_bytes()})
+            writer.write(_sample(number, path, root))
         last = writer.shard - 1
         writer.close()
         os.rename(unfinished, folder)
@@ -109,6 +104,16 @@ def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, 
         shutil.rmtree(unfinished)
         raise
     return f'{{000000..{last:06d}}}.tar' if last else '000000.tar'
+
+
+def _sample(number: int, path: str, root: str) -> dict[str, str | bytes]:
+    """What webdataset writes: a key, and the content by its extension."""
+    parent, name = os.path.split(os.path.relpath(path, root))
+    stem, extension = os.path.splitext(name)
+    if parent.startswith('..') or not extension:
+        raise ValueError(f'{path!r} must lie below {root!r} and have an extension')
+    key = os.path.join(parent, f'{number:08d}_{stem.replace(".", "_")}')
+    return {'__key__': key, extension[1:].lower(): Path(path).read_bytes()}
 
 
 # ---- the index ----
