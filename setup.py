@@ -47,6 +47,7 @@ setup(
         'safetensors': ['safetensors'],
         'spconv': ['spconv'],
         'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch
+        'webdataset': ['webdataset'],
         'dev': requirements('dev'),
     },
     zip_safe=False,

@@ -105,6 +105,16 @@ def as_list(config: dict | list | None) -> list:
     return list(config) if isinstance(config, list | tuple) else [config]
 
 
+def test_options_switch_a_recipe_to_shards():
+    """Those of docs/data.md give what configs/_base_/datasets/imagenet_shards.py gives."""
+    text = (ROOT / 'docs/data.md').read_text()
+    options = dict(re.findall(r"(train_dataloader\.\S+?)=([^\s']+)", text[text.index('## Tar shards') :]))
+    cfg = load(FCMAE)
+    cfg.merge_from_dict(options)
+    base = Config.fromfile(ROOT / 'configs/_base_/datasets/imagenet_shards.py')
+    assert cfg.train_dataloader == base.train_dataloader
+
+
 # ---- the numbers of the full-size recipes ----
 
 

@@ -9,6 +9,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmcnv2.datasets.shards import expand_shards
+
 from .config import ConfigError
 
 
@@ -32,6 +34,12 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
             prefix = dataset.get('data_prefix') or {}
             for key, folder in prefix.items() if isinstance(prefix, dict) else [('', prefix)]:
                 paths[f'data_prefix.{key}'] = root / (folder or '')
+            if dataset.get('shards'):
+                try:
+                    shards = expand_shards(dataset['shards'], str(root))
+                except (ImportError, ValueError) as error:
+                    raise ConfigError(f'{setting}.shards: {error}') from error
+                paths['shards'] = next((Path(shard) for shard in shards if not Path(shard).exists()), root)
             for key, path in paths.items():
                 if not path.exists():
                     raise ConfigError(

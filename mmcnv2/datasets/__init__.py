@@ -1,13 +1,17 @@
+from .samplers import ChunkedSampler
 from .seeding import SeededDataset, SeededSampler
 from .transforms import LoadRandomResizedCrop, LoadRGBImage, PackUnlabelled, UnreadableImageError
 from .unlabelled_images import UnlabelledImages
+from .unlabelled_shards import UnlabelledShards
 
 __all__ = [
+    'ChunkedSampler',
     'LoadRGBImage',
     'LoadRandomResizedCrop',
     'PackUnlabelled',
     'SeededDataset',
     'SeededSampler',
     'UnlabelledImages',
+    'UnlabelledShards',
     'UnreadableImageError',
 ]

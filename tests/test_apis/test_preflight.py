@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,6 +17,23 @@ def test_paths_inside_wrappers_are_checked(tmp_path):
     check_dataset_paths(cfg, ('train', 'val'))
     cfg.train_dataloader.dataset.dataset.datasets[1].ann_file = 'labels.json'
     with pytest.raises(ConfigError, match=r'dataset\.dataset\.datasets\.1\.ann_file: .*labels\.json'):
+        check_dataset_paths(cfg, ('train',))
+
+
+def test_shards_are_checked_one_by_one(tmp_path, monkeypatch):
+    dataset = dict(type='mmcnv2.UnlabelledShards', data_root=str(tmp_path), shards='{8..10}.tar')
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    for name in ('8', '10'):
+        (tmp_path / f'{name}.tar').touch()
+    with pytest.raises(ConfigError, match=r'train_dataloader\.dataset\.shards: .*9\.tar does not exist'):
+        check_dataset_paths(cfg, ('train',))
+    (tmp_path / '9.tar').touch()
+    check_dataset_paths(cfg, ('train',))
+    cfg.train_dataloader.dataset.shards = '{8..10.tar'
+    with pytest.raises(ConfigError, match=r'train_dataloader\.dataset\.shards: .*\{8\.\.10\.tar'):
+        check_dataset_paths(cfg, ('train',))
+    monkeypatch.setitem(sys.modules, 'webdataset', None)
+    with pytest.raises(ConfigError, match='pip install webdataset'):
         check_dataset_paths(cfg, ('train',))
 
 

@@ -53,9 +53,12 @@ def test_folder_of_the_user(root, tmp_path):
     (tmp_path / 'a').mkdir()
     for name in ('a/1.jpg', 'a/2.jpg', '3.jpg'):
         cv2.imwrite(str(tmp_path / name), np.full((320, 320, 3), 99, np.uint8))
-    run = benchmark(root, '--data-root', tmp_path, '--num-images', 2, '--repeats', 1, '--crop-size', 20)
+    few = ('--num-images', 2, '--repeats', 1, '--crop-size', 20)
+    run = benchmark(root, '--data-root', tmp_path, *few, '--shards', '--cold')
     assert run.returncode == 0, run.stderr
     assert 'images: 2, on average 320 x 320 pixels' in run.stdout
+    rows = [cells(line) for line in run.stdout.splitlines() if line.startswith('|')][2:]
+    assert [row[0] for row in rows] == ['plain', 'mmcnv2', 'shards'] and all(float(row[-2]) > 0 for row in rows)
     line = next(line for line in run.stdout.splitlines() if line.startswith('crops: '))
     assert "'1/4'" in line or "'1/8'" in line
     assert "'1/1'" not in line and 'mean difference 0.00, 0.00' in line  # a plain picture is the same at all sizes

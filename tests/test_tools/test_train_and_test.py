@@ -157,6 +157,35 @@ def test_two_processes(root, toy_scenes, tmp_path):
     assert len([record for record in scalars(tmp_path) if 'loss' in record]) == 4  # 16 images / (2 x 4), twice
 
 
+def test_two_processes_read_shards(root, toy_scenes, tmp_path):
+    """With the options of docs/data.md."""
+    made = run(
+        root,
+        *(sys.executable, 'tools/dataset_tools/make_shards.py', toy_scenes / 'unlabelled', tmp_path / 'shards'),
+        *('--max-images', 5),
+    )
+    assert made.returncode == 0, made.stderr
+    settings = [
+        'train_dataloader.sampler.type=ChunkedSampler',
+        'train_dataloader.dataset.type=UnlabelledShards',
+        f'train_dataloader.dataset.data_root={tmp_path}/shards',
+        'train_dataloader.dataset.shards={000000..000003}.tar',
+        'train_dataloader.batch_size=4',
+        'train_cfg.max_epochs=1',
+        'default_hooks.logger.interval=1',
+    ]
+    command = ['tools/dist_train.sh', CONFIG.format('fcmae'), 2, '--work-dir', tmp_path / 'run', '--cfg-options']
+    done = run(root, *command, *settings, PORT='29534', PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len([record for record in scalars(tmp_path / 'run') if 'loss' in record]) == 2  # 16 images / (2 x 4)
+
+    (tmp_path / 'shards/000002.tar').unlink()
+    command = [sys.executable, 'tools/train.py', CONFIG.format('fcmae'), '--work-dir', tmp_path / 'run']
+    done = run(root, *command, '--cfg-options', *settings)
+    assert done.returncode == 1
+    assert f'train_dataloader.dataset.shards: {tmp_path}/shards/000002.tar does not exist' in done.stderr
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

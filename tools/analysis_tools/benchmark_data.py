@@ -3,10 +3,12 @@
     python tools/analysis_tools/benchmark_data.py                           # on JPEG files it makes: 500 x 375
     python tools/analysis_tools/benchmark_data.py --make 4000 3000          # on larger ones
     python tools/analysis_tools/benchmark_data.py --data-root data/imagenet/train --json data.json
+    python tools/analysis_tools/benchmark_data.py --shards --cold           # from tar shards as well
 
 ``plain`` is mmcv's LoadImageFromFile (OpenCV), a bicubic crop by OpenCV without antialiasing, from the same
-distribution, mmcv's RandomFlip and a copy to a tensor. ``mmcnv2`` is the pipeline of the recipes. Both run in this
-process on one core and take turns, 20 images each. What a data loader adds is the same for both, and left out.
+distribution, mmcv's RandomFlip and a copy to a tensor. ``mmcnv2`` is the pipeline of the recipes, ``shards`` the same
+reading from shards, into which the images are written in random order. All run in this process on one core and take
+turns, 20 images each. What a data loader adds is the same for all, and left out.
 
 A step's time is that of the pipeline up to its end, less that of the pipeline up to its start.
 The line ``crops`` says how many crops are decoded at which fraction of the size, and by how much they then differ, in
@@ -15,12 +17,13 @@ levels of 255, from the same crop decoded at full size: with its edges rounded l
 
 import argparse
 import math
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,8 @@ from measure import Table, environment
 from mmcv.transforms import LoadImageFromFile, RandomFlip
 from mmengine.structures import BaseDataElement
 
-from mmcnv2.datasets import LoadRandomResizedCrop, PackUnlabelled, UnlabelledImages
+from mmcnv2.datasets import LoadRandomResizedCrop, PackUnlabelled, UnlabelledImages, UnlabelledShards
+from mmcnv2.datasets.shards import write_shards
 from mmcnv2.datasets.transforms.loading import ImageFile
 
 TURN = 20  # images: long enough to have the processor's caches for oneself, as a worker has
@@ -46,6 +50,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--num-images', type=int, default=200, help='how many to make, or to take of the folder')
     parser.add_argument('--crop-size', type=int, default=224)
+    parser.add_argument('--shards', action='store_true', help='write the images to tar shards, and read these, too')
+    parser.add_argument('--cold', action='store_true', help="drop the files from the system's cache before each turn")
     parser.add_argument('--repeats', type=int, default=7, help='timed passes over the images of each pipeline')
     parser.add_argument('--json', help='write rows and environment to this file')
     args = parser.parse_args()
@@ -128,20 +134,18 @@ def plain(crop: LoadRandomResizedCrop) -> list[Callable[[str], Any]]:
     return [read, decode, augment, pack]
 
 
-def ours(crop: LoadRandomResizedCrop) -> list[Callable[[str], Any]]:
-    """The transforms of the recipes."""
+def ours(crop: LoadRandomResizedCrop, read: Callable[[str], dict]) -> list[Callable[[str], Any]]:
+    """The transforms of the recipes, behind one that reads a file."""
     to_sample = PackUnlabelled()
 
-    def read(path: str) -> bytes:
-        return Path(path).read_bytes()
-
     def decode(path: str) -> np.ndarray:
-        file = ImageFile(path)
+        results = read(path)
+        file = ImageFile(results['img_path'], results['img_bytes'])
         window = crop.sample_crop(file.height, file.width)
         return file.read(*window, crop.divisor(*window[2:]))
 
     def augment(path: str) -> dict:
-        return crop(dict(img_path=path))
+        return crop(read(path))
 
     def pack(path: str) -> dict:
         return to_sample(augment(path))
@@ -149,7 +153,28 @@ def ours(crop: LoadRandomResizedCrop) -> list[Callable[[str], Any]]:
     return [read, decode, augment, pack]
 
 
+def from_folder(path: str) -> dict:
+    return dict(img_path=path, img_bytes=Path(path).read_bytes())
+
+
+def from_shards(paths: list[str], folder: str) -> Callable[[str], dict]:
+    """Write the images to shards in random order; the function returned reads them there by their old paths."""
+    order = np.random.permutation(len(paths))
+    shards = write_shards((paths[i] for i in order), '/', folder, max_images=max(len(paths) // 4, 1), max_bytes=1e9)
+    dataset = UnlabelledShards(shards, folder)
+    places = {paths[i]: place for place, i in enumerate(order)}
+    return lambda path: dataset.get_data_info(places[path])
+
+
 # ---- measuring ----
+
+
+def drop_from_cache(files: Iterable[str | Path]) -> None:
+    """Have the next one who reads these files read the disk."""
+    for file in files:
+        with open(file, 'rb') as opened:
+            os.fsync(opened.fileno())
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def compare_decoding(paths: list[str], crop: LoadRandomResizedCrop) -> dict[str, str]:
@@ -173,13 +198,19 @@ def compare_decoding(paths: list[str], crop: LoadRandomResizedCrop) -> dict[str,
     }
 
 
-def seconds_per_image(parts: dict[Any, Callable[[str], Any]], paths: list[str], repeats: int) -> dict[Any, float]:
-    """Mean seconds over the images, median of the passes. The parts take turns, so that a drift of speed hits all."""
+def seconds_per_image(
+    parts: dict[Any, Callable[[str], Any]], paths: list[str], repeats: int, prepare: Callable[[list[str]], None]
+) -> dict[Any, float]:
+    """Mean seconds over the images, median of the passes. The parts take turns, so that a drift of speed hits all.
+
+    ``prepare`` gets the images of a turn before it, untimed.
+    """
     passes = defaultdict(list)
     for _ in range(1 + repeats):
         total = dict.fromkeys(parts, 0.0)
         for first in range(0, len(paths), TURN):
             for name, part in parts.items():
+                prepare(paths[first : first + TURN])
                 start = time.perf_counter()
                 for path in paths[first : first + TURN]:
                     part(path)
@@ -189,16 +220,20 @@ def seconds_per_image(parts: dict[Any, Callable[[str], Any]], paths: list[str], 
     return {name: statistics.median(values[1:]) for name, values in passes.items()}  # the first pass warms up
 
 
-def measure(paths: list[str], args: argparse.Namespace) -> None:
-    """Print a row for each pipeline."""
+def measure(paths: list[str], folder: str, args: argparse.Namespace) -> None:
+    """Print a row for each pipeline. Shards are written to ``folder``."""
     np.random.seed(0)
     crop = LoadRandomResizedCrop(args.crop_size)
-    pipelines = dict(plain=plain(crop), mmcnv2=ours(crop))
+    pipelines = dict(plain=plain(crop), mmcnv2=ours(crop, from_folder))
+    if args.shards:
+        pipelines['shards'] = ours(crop, from_shards(paths, f'{folder}/shards'))
+    shards = list(Path(folder).glob('shards/*.tar'))
+    prepare = (lambda turn: drop_from_cache([*turn, *shards])) if args.cold else (lambda turn: None)
     parts = {
         (name, step): part for name, pipeline in pipelines.items() for step, part in zip(STEPS, pipeline, strict=True)
     }
     about = dict(environment=environment('cpu'), images=describe(paths), crops=compare_decoding(paths, crop))
-    seconds = seconds_per_image(parts, paths, args.repeats)
+    seconds = seconds_per_image(parts, paths, args.repeats, prepare)
 
     columns = ['pipeline', *(f'{step} (ms)' for step in STEPS), 'images/s', 'mmcnv2 is faster by']
     table = Table(columns, args.json, **about)
@@ -220,7 +255,7 @@ def main() -> None:
             paths = find_images(args.data_root or folder, args.num_images)
         except FileNotFoundError as error:
             sys.exit(f'--data-root {args.data_root}: {error}')
-        measure(paths, args)
+        measure(paths, folder, args)
 
 
 if __name__ == '__main__':

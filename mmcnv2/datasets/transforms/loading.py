@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -66,6 +67,7 @@ class ImageFile:
 
     Args:
         path: The file.
+        data: Its content, where it is no file of its own but lies in an archive; None reads ``path``.
 
     Attributes:
         height: Of the upright image, in pixels.
@@ -76,11 +78,10 @@ class ImageFile:
             8-bit meaning (floating point, 32-bit integers). Damaged pixels show in :meth:`read`.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: bytes | None = None) -> None:
         self.path = path
         with _unreadable(path):
-            with open(path, 'rb') as file:
-                self._data = file.read()
+            self._data = Path(path).read_bytes() if data is None else data
             self._image = Image.open(io.BytesIO(self._data))
             # A JPEG that is cut off lacks its end. Pillow refuses it; OpenCV before 4.12 fills in what is missing.
             self._is_usual_jpeg = (
@@ -143,6 +144,7 @@ class LoadRGBImage(BaseTransform):
     Required Keys:
 
     - img_path (str)
+    - img_bytes (bytes, optional): Content of the file, where ``img_path`` names a file in an archive.
 
     Added Keys:
 
@@ -158,12 +160,12 @@ class LoadRGBImage(BaseTransform):
         """Add ``img``, ``img_shape`` and ``ori_shape``.
 
         Args:
-            results: Dict with ``img_path``.
+            results: Dict with the required keys.
 
         Returns:
             The same dict.
         """
-        file = ImageFile(results['img_path'])
+        file = ImageFile(results['img_path'], results.get('img_bytes'))
         results['img'] = file.read(0, 0, file.height, file.width)
         results['img_shape'] = results['ori_shape'] = (file.height, file.width)
         return results

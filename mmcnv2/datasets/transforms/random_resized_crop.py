@@ -37,6 +37,7 @@ class LoadRandomResizedCrop(BaseTransform):
     Required Keys:
 
     - img_path (str)
+    - img_bytes (bytes, optional): Content of the file, where ``img_path`` names a file in an archive.
 
     Added Keys:
 
@@ -137,7 +138,7 @@ class LoadRandomResizedCrop(BaseTransform):
         """Add ``img``, ``img_shape`` and ``ori_shape``.
 
         Args:
-            results: Dict with ``img_path``.
+            results: Dict with the required keys.
 
         Returns:
             The same dict.
@@ -145,7 +146,7 @@ class LoadRandomResizedCrop(BaseTransform):
         Raises:
             UnreadableImageError: The file cannot be decoded.
         """
-        file = ImageFile(results['img_path'])
+        file = ImageFile(results['img_path'], results.get('img_bytes'))
         window = self.sample_crop(file.height, file.width)
         img = self.resize(file.read(*window, self.divisor(*window[2:])))
         results['img'] = cv2.flip(img, 1) if np.random.random() < self.flip_prob else img

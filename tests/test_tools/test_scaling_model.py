@@ -1,0 +1,132 @@
+"""The model of docs/scaling.md against numbers by hand, and its tools started as a user starts them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmcnv2.registry import MODELS
+
+RECIPE = 'configs/fcmae/fcmae_convnextv2-{}_64xb64-amp-coslr-1600e_in1k.py'
+TWO_BUCKETS = 2 * 25 * 2**20 // 4  # parameters with 52.4288 MB of fp32 gradients
+
+
+@pytest.fixture(scope='module')
+def tool(root):
+    folder = str(root / 'tools/analysis_tools')  # for the modules beside it
+    sys.path.insert(0, folder)
+    try:
+        spec = importlib.util.spec_from_file_location('scaling_model', f'{folder}/scaling_model.py')
+        module = importlib.util.module_from_spec(spec)
+        sys.modules['scaling_model'] = module  # dataclasses look it up
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+@pytest.fixture
+def cluster(tool):
+    return tool.Cluster(
+        **dict(tflops=100.0, utilisation=0.5, overhead_ms=2.0, nvlink_gbs=100.0, nic_gbs=10.0, latency_us=10.0),
+        **dict(gpus_per_node=4, cores_per_gpu=20.0, images_per_core=500.0, iteration=64),
+    )
+
+
+def test_a_step_by_hand(tool, cluster):
+    step = tool.predict(TWO_BUCKETS, macs=10**9, images=1600, gpus=16, cluster=cluster)
+    assert step.batch == 100
+    assert step.compute == pytest.approx(12)  # 100 images x 6 x 1e9 / (100e12 x 0.5 /s)
+    assert step.overhead == 4  # 64 images and 36
+    # 2 x 15/16 x 52.4288 MB over 4 x 10 GB/s = 2.4576 ms; 2 buckets x 2 x log2(16) x 10 us = 0.16 ms.
+    assert step.all_reduce == pytest.approx(2.6176)
+    assert step.exposed == pytest.approx(1.3088)  # the second bucket; the first hides behind 2/3 x 12 / 2 = 4 ms
+    assert step.reading == pytest.approx(10)  # 100 / (20 x 500)
+    assert step.gpu == pytest.approx(17.3088) and step.efficiency == pytest.approx(12 / 17.3088)
+    assert step.bound == 'compute'
+
+
+def test_what_bounds_a_step(tool, cluster):
+    def step(macs, images, gpus):
+        return tool.predict(TWO_BUCKETS, macs, images, gpus, cluster)
+
+    # A quarter of the work: of 2.6176 ms of all-reduce, 2/3 x 0.6 = 0.4 ms hide.
+    assert step(10**9, 80, 16).exposed == pytest.approx(2.2176) and step(10**9, 80, 16).bound == 'all-reduce'
+    assert step(10**7, 80, 2).bound == 'reading'  # 40 images in 4 ms, and 2 ms of overhead
+    assert step(10**7, 16, 2).bound == 'overhead'
+    # In a node, NVLink alone: 2 x 3/4 x 52.4288 MB over 100 GB/s, 2 x 2 x log2(4) x 10 us.
+    assert step(10**9, 4, 4).all_reduce == pytest.approx(0.786432 + 0.08)
+    assert step(10**9, 4, 1).all_reduce == 0
+
+
+def test_memory_by_hand(tool):
+    """A parameter has 4 bytes in weights, gradients and DDP's buckets, 8 in AdamW."""
+    assert tool.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
+
+
+def run(root, tool, *arguments):
+    return subprocess.run(
+        [sys.executable, f'tools/analysis_tools/{tool}.py', *map(str, arguments)],
+        cwd=root,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_tables_of_two_recipes(root, tool, tmp_path):
+    paths = [RECIPE.format('atto'), RECIPE.format('atto').replace('64xb64', '8xb64-accum8')]
+    options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
+    done = run(root, 'scaling_model', *paths, *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'scaling.png').stat().st_size > 10000
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='mmcnv2.FCMAE', backbone=dict(type='mmcnv2.ConvNeXtV2', arch='atto')))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    reports = done.stdout.split('config: ')[1:]
+    assert [report.split()[0] for report in reports] == paths
+    for report in reports:  # accumulation does not change the images of a step
+        assert f'{parameters / 1e6:.1f} M parameters, {parameters / 250e3:.0f} MB of gradients' in report
+        assert '4096 images a step' in report
+        rows = [line.strip('|').split(' | ') for line in report.splitlines() if line.startswith('|')]
+        header, _, *rows = [[cell.strip() for cell in row] for row in rows]
+        row = dict(zip(header, rows[1], strict=True))
+        assert row['GPUs'] == '512' and row['images a GPU'] == '8'
+        times = [float(row[f'{part} (ms)']) for part in ('compute', 'overhead', 'exposed')]
+        assert float(row['efficiency fed']) == pytest.approx(times[0] / sum(times), rel=0.02)
+        assert float(row['images/s a GPU']) == pytest.approx(8000 / sum(times), rel=0.02)
+        assert float(row['cores a GPU']) == pytest.approx(8000 / sum(times) / 525, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['configs/toy/upernet_convnextv2-atto_toy-scenes.py'],
+            'upernet_convnextv2-atto_toy-scenes.py is no pre-train',
+        ),
+        ([RECIPE.format('atto'), '--utilisation', 0], 'must be positive'),
+    ],
+)
+def test_bad_arguments(root, arguments, message):
+    done = run(root, 'scaling_model', *arguments)
+    assert done.returncode != 0 and message in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_two_processes_beside_one(root, tmp_path):
+    options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 3, '--json', tmp_path / 'ddp.json']
+    done = run(root, 'benchmark_ddp', *options)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / 'ddp.json').read_text())['rows']
+    assert row['images a process'] == 2 and row['efficiency'] == row['alone (ms)'] / row['DDP (ms)']
+    exchange = row['all-reduce (ms)']  # 29 MB: two buckets
+    for source, error in (('alone', 'error'), ('both', 'error from both')):
+        compute = row[f'{source} (ms)']
+        expected = compute + max(exchange / 2, exchange - 2 / 3 * compute)
+        assert row[f'predicted from {source} (ms)'] == pytest.approx(expected)
+        assert row[error] == f'{expected / row["DDP (ms)"] - 1:+.0%}'
