@@ -200,6 +200,20 @@ def test_pretraining_recipe(root):
     assert list(row)[-1] == 'total' and {'stages.0', 'stages.3', 'proj', 'decoder'} < set(row)
 
 
+def test_a_segmenter_is_measured_in_a_fresh_process(root):
+    """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
+    done = subprocess.run(
+        [sys.executable, TOOL, UPERNET, '--shape', '64', '64'],
+        cwd=root,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'decode_head' in done.stdout
+
+
 @pytest.mark.parametrize(
     ('config', 'size', 'macs', 'parameters', 'names'),
     [

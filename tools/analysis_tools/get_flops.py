@@ -35,6 +35,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmcnv2.apis as apis
+from mmcnv2.utils.torchvision import make_torchvision_importable
 from mmcnv2.models import FCMAE, ConvNeXtV2
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.models.sparse.layout import VisibleTokens
@@ -82,6 +83,7 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         ConfigError: If there is no model, or it cannot be built, or its backbone is another one.
     """
+    make_torchvision_importable()  # mmseg and mmpretrain import it
     if not cfg.get('model'):
         raise apis.ConfigError(f'{cfg.filename} has no model: name a config that does, e.g. one of configs/toy')
     try:
