@@ -35,10 +35,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmcnv2.apis as apis
-from mmcnv2.utils.torchvision import make_torchvision_importable
 from mmcnv2.models import FCMAE, ConvNeXtV2
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.models.sparse.layout import VisibleTokens
+from mmcnv2.utils.torchvision import make_torchvision_importable
 
 SPLIT = ('', 'backbone', 'roi_head')  # modules whose parts are listed, by name in the model; '' is the model
 
