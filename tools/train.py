@@ -4,9 +4,9 @@ python tools/train.py configs/toy/fcmae_convnextv2-atto_toy-scenes.py
 """
 
 import argparse
-import sys
 
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 import mmcnv2.apis as apis
 
@@ -46,16 +46,17 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with apis.errors_in_one_line():
         cfg = apis.load_config(args)
         apply_training_options(cfg, args)
+        apis.check_settings(cfg)
         apis.check_dataset_paths(cfg, ('train', 'val'))
-        runner = apis.build_runner(cfg)
-        if cfg.get('load_from') and not cfg.get('resume'):
-            apis.check_checkpoint(cfg.load_from, runner.model)
-    except apis.ConfigError as error:
-        sys.exit(f'error: {error}')
-    runner.train()
+        apis.check_annotations(cfg, ('train', 'val'))
+        runner = apis.build_runner(cfg, args.allow_pickle)
+        checkpoint = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+        if checkpoint:
+            apis.check_checkpoint(checkpoint, runner.model, to_resume=bool(cfg.get('resume')))
+        runner.train()
 
 
 if __name__ == '__main__':

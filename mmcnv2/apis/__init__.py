@@ -1,11 +1,19 @@
-from .config import ConfigError, add_config_arguments, build_runner, load_config
-from .preflight import check_checkpoint, check_dataset_paths
+from mmcnv2.utils.errors import ConfigError, InputError
+
+from .config import add_config_arguments, build_runner, errors_in_one_line, load_config
+from .loaders import use_careful_loaders
+from .preflight import check_annotations, check_checkpoint, check_dataset_paths, check_settings
 
 __all__ = [
     'ConfigError',
+    'InputError',
     'add_config_arguments',
     'build_runner',
+    'check_annotations',
     'check_checkpoint',
     'check_dataset_paths',
+    'check_settings',
+    'errors_in_one_line',
     'load_config',
+    'use_careful_loaders',
 ]

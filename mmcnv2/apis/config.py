@@ -3,7 +3,12 @@
 import argparse
 import difflib
 import os
+import re
+import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,11 +16,11 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcnv2.utils.errors import ConfigError, InputError
 from mmcnv2.utils.torchvision import make_torchvision_importable
 
-
-class ConfigError(Exception):
-    """Something the user named is not there or does not fit. The message is all there is to say."""
+from .loaders import use_careful_loaders
+from .preflight.settings import check_options
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +36,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         'train_dataloader.dataset.data_root=/data/coco; lists as key="[a,b]" or key=a,b',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so only '
+        'where you trust its source',
+    )
     # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -39,28 +50,61 @@ def load_config(args: argparse.Namespace) -> Config:
     """Reads the config file and applies ``--cfg-options``, ``--work-dir`` and ``--launcher``.
 
     Raises:
-        ConfigError: If the file is not there or is no valid config.
+        ConfigError: If the file is not there or is no valid config, or an option sets what no config has.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         raise ConfigError(f'config file not found: {args.config}{_similar_config(args.config)}')
     try:
         cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
     except Exception as error:
         raise ConfigError(f'config {args.config} cannot be read: {type(error).__name__}: {error}') from error
+    options = args.cfg_options or {}
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:
+        raise ConfigError(f'--cfg-options {options} do not fit the config: {type(error).__name__}: {error}') from error
     cfg.launcher = args.launcher
     # In this order: command line, config, name of the config.
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The runner of a config, also where there is no GPU."""
+def build_runner(cfg: Config, allow_pickle: bool = False) -> Runner:
+    """The runner of a config, also where there is no GPU; checkpoints and images are read by careful loaders.
+
+    Args:
+        cfg: The config.
+        allow_pickle: See ``use_careful_loaders``.
+
+    Raises:
+        InputError: If a component cannot be built; it says where that was found.
+    """
     make_torchvision_importable()  # MMEngine's report on the environment imports it
+    use_careful_loaders(cfg.get('default_scope', 'mmengine'), allow_pickle)
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    try:
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    except InputError:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f'{cfg.filename} cannot be built: {type(error).__name__}: {error} ({where.filename}:{where.lineno})'
+        ) from error
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the program with ``error: ...`` and exit code 1 on bad input; other errors keep their traceback."""
+    try:
+        yield
+    except InputError as error:
+        # What happens in a worker of a data loader comes as the text of a whole traceback.
+        message = re.split(rf'^\S*\b{type(error).__name__}: ', str(error), flags=re.MULTILINE)[-1]
+        sys.exit(f'error: {message.strip()}')
 
 
 def _adapt_to_cpu(cfg: Config) -> None:

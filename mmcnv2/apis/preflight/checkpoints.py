@@ -1,0 +1,55 @@
+"""Checks that a checkpoint can be read and fits the model."""
+
+from typing import Any
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from mmcnv2.utils.errors import ConfigError, InputError
+
+
+def check_checkpoint(path: str, model: nn.Module, to_resume: bool = False) -> None:
+    """Checks that a checkpoint of a whole model fits ``model``.
+
+    Args:
+        path: What MMEngine would load; ``use_careful_loaders`` says how it is read.
+        model: The model.
+        to_resume: Whether it must also hold what training goes on from.
+
+    Raises:
+        ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    except Exception as error:
+        raise ConfigError(f'checkpoint {path} cannot be read: {type(error).__name__}: {error}') from error
+    given = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(given, dict) or not any(isinstance(value, Tensor) for value in given.values()):
+        raise ConfigError(f'checkpoint {path} holds no state dict: expected the tensors of a model by name')
+    problems = _disagreements(given, model.state_dict())
+    if problems:
+        listed = '\n  '.join(problems[:8])
+        raise ConfigError(
+            f'checkpoint {path} does not fit the model of the config; '
+            f'{len(problems)} of {len(model.state_dict())} tensors disagree:\n  {listed}'
+        )
+    missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
+    if to_resume and missing:
+        raise ConfigError(
+            f'checkpoint {path} cannot be resumed from: it has no {", ".join(missing)}. It holds weights only; start '
+            'a new training from them with --cfg-options load_from=PATH'
+        )
+
+
+def _disagreements(given: dict[str, Any], own: dict[str, Tensor]) -> list[str]:
+    given = {key.removeprefix('module.'): value for key, value in given.items()}  # as MMEngine loads it
+    problems = [f'{key}: missing in the checkpoint' for key in own if key not in given]
+    for key in own:
+        value = given.get(key)
+        if key in given and not isinstance(value, Tensor):
+            problems.append(f'{key}: a {type(value).__name__} in the checkpoint, no tensor')
+        elif key in given and value.squeeze().shape != own[key].squeeze().shape:
+            problems.append(f'{key}: {tuple(value.shape)} in the checkpoint, {tuple(own[key].shape)} in the model')
+    return problems
