@@ -72,7 +72,10 @@ def _check_detection(setting: str, cls: type, dataset: Mapping, cfg: Config) -> 
 
 
 def _check_segmentation(setting: str, config: Mapping) -> None:
-    dataset = registry.DATASETS.build(dict(config, pipeline=[], lazy_init=False))
+    try:
+        dataset = registry.DATASETS.build(dict(config, pipeline=[], serialize_data=False))
+    except Exception as error:
+        raise ConfigError(f'{setting} cannot be built: {type(error).__name__}: {error}') from error
     items = [dataset.get_data_info(i) for i in range(len(dataset))]
     if not items:
         prefix, suffix = dataset.data_prefix.get('img_path'), dataset.img_suffix

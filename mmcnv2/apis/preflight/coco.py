@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _KEYS = {
-    'images': dict(id=int, file_name=str, width=int, height=int),
-    'annotations': dict(id=int, image_id=int, category_id=int, bbox=list, area=(int, float)),
-    'categories': dict(id=int, name=str),
+    'images': dict(id=(int, str), file_name=(str,), width=(int,), height=(int,)),
+    'annotations': dict(id=(int, str), image_id=(int, str), category_id=(int,), bbox=(list,), area=(int, float)),
+    'categories': dict(id=(int,), name=(str,)),
 }
 
 
@@ -78,16 +78,15 @@ def check_coco(content: Any, classes: Sequence[str], needs_masks: bool, problems
         problems.add('no annotation is left that mmdet would train or evaluate on: all are empty, outside or ignored')
 
 
-def _entry_problems(entry: Any, keys: Mapping[str, Any]) -> Iterator[str]:
+def _entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterator[str]:
     if not isinstance(entry, dict):
         yield f'expected an object, got {entry!r:.40}'
         return
-    for key, kind in keys.items():
+    for key, kinds in keys.items():
         if key not in entry:
             yield f'{key!r} is missing'
-        elif not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-            expected = 'a number' if isinstance(kind, tuple) else f'of type {kind.__name__}'
-            yield f'{key!r} must be {expected}, got {entry[key]!r:.40}'
+        elif not isinstance(entry[key], kinds) or isinstance(entry[key], bool):
+            yield f'{key!r} must be {" or ".join(kind.__name__ for kind in kinds)}, got {entry[key]!r:.40}'
 
 
 def _check_categories(names: list[str], classes: Sequence[str], problems: Problems) -> None:

@@ -3,13 +3,13 @@
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mmcnv2.registry import TRANSFORMS
 from mmcnv2.utils.errors import InputError
@@ -189,9 +189,9 @@ class LoadNamedImage(LoadImageFromFile):
         """See mmcv."""
         path = results['img_path']
         with _unreadable(path):
-            if os.path.isfile(path):  # it may be an address in a store that mmengine.fileio knows
-                with suppress(UnidentifiedImageError), Image.open(path):  # only OpenCV knows some kinds
-                    pass
+            # It may be an address in a store that mmengine.fileio knows. tifffile reads kinds that Pillow does not.
+            if os.path.isfile(path) and self.imdecode_backend != 'tifffile':
+                Image.open(path).close()
             loaded = super().transform(results)
         expected = (results.get('height'), results.get('width'))
         if loaded is not None and None not in expected and results['ori_shape'] != expected:
