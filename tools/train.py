@@ -53,6 +53,7 @@ def main() -> None:
         apis.check_dataset_paths(cfg, ('train', 'val'))
         apis.check_annotations(cfg, ('train', 'val'))
         runner = apis.build_runner(cfg, args.allow_pickle)
+        apis.check_pretrained(runner.model)
         checkpoint = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
         if checkpoint:
             apis.check_checkpoint(checkpoint, runner.model, to_resume=bool(cfg.get('resume')))

@@ -2,7 +2,13 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 from .config import add_config_arguments, build_runner, errors_in_one_line, load_config
 from .loaders import use_careful_loaders
-from .preflight import check_annotations, check_checkpoint, check_dataset_paths, check_settings
+from .preflight import (
+    check_annotations,
+    check_checkpoint,
+    check_dataset_paths,
+    check_pretrained,
+    check_settings,
+)
 
 __all__ = [
     'ConfigError',
@@ -12,6 +18,7 @@ __all__ = [
     'check_annotations',
     'check_checkpoint',
     'check_dataset_paths',
+    'check_pretrained',
     'check_settings',
     'errors_in_one_line',
     'load_config',

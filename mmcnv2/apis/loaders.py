@@ -9,16 +9,7 @@ from mmcnv2.datasets import LoadNamedImage
 from mmcnv2.models.weights.reading import load_checkpoint
 from mmcnv2.utils.errors import InputError
 
-# Where MMEngine finds weights besides paths and http(s), in the words in which it registers them.
-_OTHER_SCHEMES = (
-    'pavi://',
-    r'(\S+\:)?s3:/',
-    'modelzoo://',
-    'torchvision://',
-    'open-mmlab://',
-    'openmmlab://',
-    'mmcls://',
-)
+_OURS = ('', 'http://', 'https://')
 
 
 def use_careful_loaders(default_scope: str, allow_pickle: bool = False) -> None:
@@ -44,13 +35,14 @@ def use_careful_loaders(default_scope: str, allow_pickle: bool = False) -> None:
 
     def refuse(filename: str, map_location: Any = None) -> dict:
         raise InputError(
-            f'checkpoint {filename}: MMEngine reads files of this kind in a way that could run any code. Give a path '
-            'or an http(s) URL or, if you trust the source, --allow-pickle'
+            f'checkpoint {filename}: MMEngine reads what has such a name in a way that could run any code. Give a '
+            'path or an http(s) URL or, if you trust the source, --allow-pickle'
         )
 
-    CheckpointLoader.register_scheme(['', 'http://', 'https://'], load_weights_only, force=True)
-    if not allow_pickle:
-        CheckpointLoader.register_scheme(list(_OTHER_SCHEMES), refuse, force=True)
+    # Of the private list of schemes, so that none is forgotten that MMEngine has or will have.
+    others = [] if allow_pickle else [prefix for prefix in CheckpointLoader._schemes if prefix not in _OURS]
+    CheckpointLoader.register_scheme(others, refuse, force=True)
+    CheckpointLoader.register_scheme(_OURS, load_weights_only, force=True)
     if default_scope in ('mmdet', 'mmseg', 'mmpretrain'):
         # By name and not in the configs: MMSegInferencer looks for this very name in test pipelines.
         transforms = import_module(f'{default_scope}.registry').TRANSFORMS

@@ -6,31 +6,29 @@ import textwrap
 from collections.abc import Callable
 
 
-def accepted_arguments(cls: Callable) -> dict[str, bool] | None:
-    """The names of the arguments of a class or function, and whether they must be given.
+def accepted_arguments(cls: Callable) -> tuple[dict[str, bool], bool]:
+    """The arguments of a class or function.
 
     Returns:
-        None if that cannot be known: it takes ``**kwargs`` and does something else with it than
-        ``super().__init__(..., **kwargs)``.
+        Their names, with whether they must be given; and whether it may take others, which cannot be known: it has
+        ``**kwargs`` and does something else with it than ``super().__init__(..., **kwargs)``.
     """
     if not inspect.isclass(cls):
         names, rest = _parameters(cls)
-        return None if rest else names
+        return names, rest is not None
     accepted: dict[str, bool] = {}
     for base in inspect.getmro(cls):
         init = base.__dict__.get('__init__')
-        if init is None:
+        if init is None or base is object:
             continue
-        if base is object:
-            return accepted
         names, rest = _parameters(init)
         accepted = names | accepted
         accepted.pop('self', None)
         if rest is None:
-            return accepted
+            return accepted, False
         if not _only_passed_on(init, rest, base.__name__):
-            return None
-    return accepted
+            return accepted, True
+    return accepted, False
 
 
 def _parameters(function: Callable) -> tuple[dict[str, bool], str | None]:

@@ -19,15 +19,8 @@ def check_checkpoint(path: str, model: nn.Module, to_resume: bool = False) -> No
     Raises:
         ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
     """
-    try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
-    except InputError as error:
-        raise ConfigError(str(error)) from error
-    except Exception as error:
-        raise ConfigError(f'checkpoint {path} cannot be read: {type(error).__name__}: {error}') from error
-    given = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(given, dict) or not any(isinstance(value, Tensor) for value in given.values()):
-        raise ConfigError(f'checkpoint {path} holds no state dict: expected the tensors of a model by name')
+    checkpoint = _read(path)
+    given = _state_dict(checkpoint, path)
     problems = _disagreements(given, model.state_dict())
     if problems:
         listed = '\n  '.join(problems[:8])
@@ -41,6 +34,46 @@ def check_checkpoint(path: str, model: nn.Module, to_resume: bool = False) -> No
             f'checkpoint {path} cannot be resumed from: it has no {", ".join(missing)}. It holds weights only; start '
             'a new training from them with --cfg-options load_from=PATH'
         )
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Checks that ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)`` finds something with that prefix.
+
+    Args:
+        model: A model whose weights are not initialised yet.
+
+    Raises:
+        ConfigError: If the file is missing or unreadable, or has no such key.
+    """
+    for name, module in model.named_modules():
+        init_cfgs = getattr(module, 'init_cfg', None) or []
+        for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
+            prefix = init_cfg.get('prefix')
+            if init_cfg['type'] != 'Pretrained' or not prefix:
+                continue
+            given = _state_dict(_read(init_cfg['checkpoint']), init_cfg['checkpoint'])
+            if not any(key.startswith(f'{prefix.removesuffix(".")}.') for key in given):
+                starts = ', '.join(sorted({key.split('.')[0] for key in given})[:8])
+                raise ConfigError(
+                    f'model.{name}.init_cfg.prefix: checkpoint {init_cfg["checkpoint"]} has no key that starts with '
+                    f'{prefix!r}; its keys start with {starts}'
+                )
+
+
+def _read(path: str) -> dict:
+    try:
+        return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    except Exception as error:
+        raise ConfigError(f'checkpoint {path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def _state_dict(checkpoint: dict, path: str) -> dict[str, Any]:
+    given = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(given, dict) or not any(isinstance(value, Tensor) for value in given.values()):
+        raise ConfigError(f'checkpoint {path} holds no state dict: expected the tensors of a model by name')
+    return given
 
 
 def _disagreements(given: dict[str, Any], own: dict[str, Tensor]) -> list[str]:

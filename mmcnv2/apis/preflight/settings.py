@@ -113,7 +113,8 @@ def _components(cfg: Config) -> Iterator[_Component]:
     for split, default_loop in _LOOPS.items():
         yield from _dataloader_parts(f'{split}_dataloader', cfg.get(f'{split}_dataloader') or {})
         evaluator = cfg.get(f'{split}_evaluator')
-        if not (isinstance(evaluator, Mapping) and 'metrics' in evaluator):  # an Evaluator of MMEngine's
+        # It may also be an Evaluator, or the arguments of MMEngine's.
+        if not (isinstance(evaluator, Mapping) and str(evaluator.get('type', 'Evaluator')).endswith('Evaluator')):
             yield from _each(f'{split}_evaluator', registry.METRICS, evaluator)
         if loop := cfg.get(f'{split}_cfg'):
             if split == 'train' and not loop.get('by_epoch', True):
@@ -198,15 +199,14 @@ def _known_types(own: Registry) -> set[str]:
 
 
 def _check_arguments(setting: str, cls: Callable, config: Mapping, extra_keys: set[str] | frozenset) -> None:
-    known = accepted_arguments(cls)
-    if known is None:
-        return
-    allowed = {*known, *extra_keys, 'type', '_scope_'}
+    known, takes_others = accepted_arguments(cls)
+    allowed = {*known, *extra_keys, 'type'}
     for key in config:
-        if key not in allowed:
-            raise ConfigError(
-                f'{setting}.{key}: {cls.__name__} has no argument {key!r}{_did_you_mean(key, allowed - {"_scope_"})}'
-            )
+        if key in allowed or key == '_scope_':
+            continue
+        nearest = _did_you_mean(key, allowed, cutoff=0.85 if takes_others else 0.6)
+        if nearest or not takes_others:
+            raise ConfigError(f'{setting}.{key}: {cls.__name__} has no argument {key!r}{nearest}')
     if cls is not DataLoader:
         if not cls.__module__.startswith('mmcnv2.'):
             return  # others may be given arguments by what builds them, and annotate loosely
@@ -229,9 +229,9 @@ def _check_kinds(setting: str, cls: Callable, config: Mapping) -> None:
             raise ConfigError(f'{setting}.{key}: {cls.__name__} takes {" or ".join(names)}, got {value!r}')
 
 
-def _did_you_mean(word: str, known: set[str], by_last_part: bool = False) -> str:
+def _did_you_mean(word: str, known: set[str], by_last_part: bool = False, cutoff: float = 0.6) -> str:
     """The end of a sentence that names the known word nearest to this one, if one is near."""
     by_word = {(name.rpartition('.')[2] if by_last_part else name): name for name in sorted(known)}
     folded = {key.lower(): key for key in by_word}
-    nearest = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)
     return f'; did you mean {by_word[folded[nearest[0]]]}?' if nearest else ''
