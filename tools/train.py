@@ -53,10 +53,11 @@ def main() -> None:
         apis.check_dataset_paths(cfg, ('train', 'val'))
         apis.check_annotations(cfg, ('train', 'val'))
         runner = apis.build_runner(cfg, args.allow_pickle)
-        apis.check_pretrained(runner.model)
+        model = getattr(runner.model, 'module', runner.model)
+        apis.check_pretrained(model)
         checkpoint = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
         if checkpoint:
-            apis.check_checkpoint(checkpoint, runner.model, to_resume=bool(cfg.get('resume')))
+            apis.check_checkpoint(checkpoint, model, to_resume=bool(cfg.get('resume')))
         runner.train()
 
 

@@ -115,10 +115,10 @@ def _annotation_problems(
         yield f'image_id {annotation["image_id"]} is not among the images'
         return
     box = annotation['bbox']
-    if len(box) != 4 or not all(_is_finite(value) for value in box):
+    if len(box) != 4 or not _all_finite(box):
         yield f'bbox must be four finite numbers (x, y, width, height), got {box!r:.60}'
         return
-    if not _is_finite(annotation['area']):
+    if not _all_finite([annotation['area']]):
         yield f'area must be finite, got {annotation["area"]}'
     mask = annotation.get('segmentation')
     if mask:
@@ -140,11 +140,9 @@ def _is_kept(annotation: dict, image: dict) -> bool:
 def _mask_problems(mask: Any, height: int, width: int) -> Iterator[str]:
     if isinstance(mask, list):
         for polygon in mask:
-            if not isinstance(polygon, list) or not all(_is_finite(value) for value in polygon):
+            if not isinstance(polygon, list) or not _all_finite(polygon):
                 yield f'segmentation must be lists of finite numbers x, y, x, y ..., got {polygon!r:.60}'
-            elif any(not -width <= x <= 2 * width for x in polygon[0::2]) or any(
-                not -height <= y <= 2 * height for y in polygon[1::2]
-            ):
+            elif not (_is_near(polygon[0::2], width) and _is_near(polygon[1::2], height)):
                 yield f'segmentation has points farther outside than the image ({width}x{height}) is large'
     elif isinstance(mask, dict):
         counts, size = mask.get('counts'), mask.get('size')
@@ -188,8 +186,16 @@ def _id(entry: Any) -> str:
     return f' (id {entry["id"]})' if isinstance(entry, dict) and 'id' in entry else ''
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _all_finite(values: list) -> bool:
+    try:
+        return math.isfinite(sum(values))
+    except (TypeError, OverflowError):  # no numbers, or ones that no float holds
+        return False
+
+
+def _is_near(coordinates: list[float], size: int) -> bool:
+    """Whether all lie within the image or no farther outside than it is large."""
+    return not coordinates or (-size <= min(coordinates) and max(coordinates) <= 2 * size)
 
 
 def _repeated(values: list) -> list:

@@ -4,12 +4,14 @@ import difflib
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, Registry
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -34,7 +36,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     'None': type(None),
 }
 _LOOPS = dict(train='EpochBasedTrainLoop', val='ValLoop', test='TestLoop')
-# Keys that MMEngine takes out before it builds the component.
+# Keys that MMEngine takes out before it builds the component, or adds.
 _DATALOADER_KEYS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
 _HOOK_KEYS = {'priority'}
 _SCHEDULER_KEYS = {'convert_to_iter_based', 'epoch_length'}
@@ -66,14 +68,15 @@ def check_settings(cfg: Config) -> None:
     """
     make_torchvision_importable()  # mmdet, mmseg and mmpretrain import it
     _check_names(cfg)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        for split in _LOOPS:
-            if loader := cfg.get(f'{split}_dataloader'):
-                keys = {'batch_size', 'num_workers', 'sampler', 'dataset', *_DATALOADER_KEYS}
-                _check_arguments(f'{split}_dataloader', DataLoader, loader, keys)
-        for component in _components(cfg):
-            if cls := _component_class(component):
-                _check_arguments(component.setting, cls, component.config, component.extra_keys)
+    for split in _LOOPS:
+        if loader := cfg.get(f'{split}_dataloader'):
+            _check_arguments(f'{split}_dataloader', DataLoader, loader, _DATALOADER_KEYS)
+    scope = cfg.get('default_scope', 'mmengine')
+    with suppress(ImportError):
+        import_module(f'{scope}.registry')  # its registries are children of MMEngine's from then on
+    for component in _components(cfg):
+        if cls := _component_class(component, scope):
+            _check_arguments(component.setting, cls, component.config, component.extra_keys)
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -129,7 +132,8 @@ def _components(cfg: Config) -> Iterator[_Component]:
         yield _Component('optim_wrapper', registry.OPTIM_WRAPPERS, wrapper, keys, 'OptimWrapper')
         yield from _each('optim_wrapper.optimizer', registry.OPTIMIZERS, wrapper['optimizer'])
         constructor = dict(type=wrapper.get('constructor', 'DefaultOptimWrapperConstructor'))
-        yield _Component('optim_wrapper.constructor', registry.OPTIM_WRAPPER_CONSTRUCTORS, constructor)
+        keys = {'optim_wrapper_cfg', 'paramwise_cfg'}
+        yield _Component('optim_wrapper.constructor', registry.OPTIM_WRAPPER_CONSTRUCTORS, constructor, keys)
     yield from _each('param_scheduler', registry.PARAM_SCHEDULERS, cfg.get('param_scheduler'), _SCHEDULER_KEYS)
     yield from _each('visualizer', registry.VISUALIZERS, cfg.get('visualizer'))
 
@@ -165,7 +169,7 @@ def _each(setting: str, part: Registry, config: Any, extra_keys: set[str] | froz
 # ---- the checks ----
 
 
-def _component_class(component: _Component) -> Callable | None:
+def _component_class(component: _Component, default_scope: str) -> Callable | None:
     """What a registry would call; None for what is no name of a registry."""
     name = component.config.get('type', component.default_type)
     if name is None:
@@ -174,8 +178,10 @@ def _component_class(component: _Component) -> Callable | None:
         return None  # left to what builds it, which may have a default
     if not isinstance(name, str):
         return name if callable(name) else None
-    with component.registry.switch_scope_and_registry(component.config.get('_scope_')) as own:
-        cls = own.get(name)
+    # As MMEngine searches: in the registry of the scope, where it has one, and in those above.
+    scope = component.config.get('_scope_', default_scope)
+    own = component.registry.children.get(scope, component.registry)
+    cls = own.get(name)
     if cls is None:
         nearest = _did_you_mean(name.rpartition('.')[2], _known_types(own), by_last_part=True)
         where = f'{component.setting}.type' if 'type' in component.config else component.setting
@@ -207,12 +213,11 @@ def _check_arguments(setting: str, cls: Callable, config: Mapping, extra_keys: s
         nearest = _did_you_mean(key, allowed, cutoff=0.85 if takes_others else 0.6)
         if nearest or not takes_others:
             raise ConfigError(f'{setting}.{key}: {cls.__name__} has no argument {key!r}{nearest}')
-    if cls is not DataLoader:
-        if not cls.__module__.startswith('mmcnv2.'):
-            return  # others may be given arguments by what builds them, and annotate loosely
-        missing = [key for key, needed in known.items() if needed and key not in config]
-        if missing and 'init_cfg' not in missing and not setting.startswith('optim_wrapper'):
-            raise ConfigError(f'{setting}: {cls.__name__} needs the argument {missing[0]!r}')
+    if cls is not DataLoader and not cls.__module__.startswith('mmcnv2.'):
+        return  # others may be given arguments by what builds them, and annotate loosely
+    missing = [key for key, needed in known.items() if needed and key not in config and key not in extra_keys]
+    if missing:
+        raise ConfigError(f'{setting}: {cls.__name__} needs the argument {missing[0]!r}')
     _check_kinds(setting, cls, config)
 
 
