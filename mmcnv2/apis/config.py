@@ -77,34 +77,46 @@ def build_runner(cfg: Config, allow_pickle: bool = False) -> Runner:
     Args:
         cfg: The config.
         allow_pickle: See ``use_careful_loaders``.
-
-    Raises:
-        InputError: If a component cannot be built; it says where that was found.
     """
     make_torchvision_importable()  # MMEngine's report on the environment imports it
     use_careful_loaders(cfg.get('default_scope', 'mmengine'), allow_pickle)
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
-    try:
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    except InputError:
-        raise
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise ConfigError(
-            f'{cfg.filename} cannot be built: {type(error).__name__}: {error} ({where.filename}:{where.lineno})'
-        ) from error
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Ends the program with ``error: ...`` and exit code 1 on bad input; other errors keep their traceback."""
+    """Ends the program with ``error: ...`` and exit code 1 on bad input; other errors keep their traceback.
+
+    Bad input is an InputError, and whatever is raised while MMEngine builds a component of the config.
+    """
     try:
         yield
     except InputError as error:
         # What happens in a worker of a data loader comes as the text of a whole traceback.
         message = re.split(rf'^\S*\b{type(error).__name__}: ', str(error), flags=re.MULTILINE)[-1]
         sys.exit(f'error: {message.strip()}')
+    except Exception as error:
+        component = _being_built(error)
+        if component is None:
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        sys.exit(
+            f'error: {component} cannot be built: {type(error).__name__}: {error} ({where.filename}:{where.lineno}). '
+            'Check its settings in the config'
+        )
+
+
+def _being_built(error: Exception) -> str | None:
+    """The component that MMEngine was building when an error came up."""
+    component = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == 'build_from_cfg':
+            component = str(frame.f_locals['cfg'].get('type'))
+        elif frame.f_code.co_name == 'from_cfg':
+            component = 'the runner'
+    return component
 
 
 def _adapt_to_cpu(cfg: Config) -> None:

@@ -187,6 +187,25 @@ def test_images_without_boxes_are_left_out_of_training(data):
             assert len(DATASETS.build(cfg.train_dataloader.dataset)) == length
 
 
+@pytest.mark.parametrize('key', ['annotations', 'nothing'])
+def test_files_of_test_images_have_no_annotations(data, key):
+    annotations = dict(content(), annotations=[])
+    annotations.pop(key, None)
+    cfg = config(data(annotations), test_mode=True)
+    check_annotations(cfg, ('train',))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 2
+
+
+def test_classes_of_a_file(data, tmp_path):
+    (tmp_path / 'classes.txt').write_text('ball\nbox\n')
+    cfg = config(data(content()), metainfo=dict(classes=str(tmp_path / 'classes.txt')))
+    check_annotations(cfg, ('train',))
+    cfg.train_dataloader.dataset.metainfo.classes = 'ball'
+    with pytest.raises(InputError, match=r'train_dataloader\.dataset\.metainfo\.classes must be a list .* got .ball.'):
+        check_annotations(cfg, ('train',))
+
+
 def test_categories_that_are_no_classes_are_left_out(data):
     annotations = content()
     annotations['categories'].append(dict(id=9, name='can'))
@@ -291,7 +310,7 @@ REFUSED = {
     'missing folder': (changed('images', 1, file_name='sub/2.png'), r'image .*sub/2\.png does not exist'),
     'all empty': (
         dict(content(), annotations=[dict(a, bbox=[5, 10, 0, 0]) for a in content()['annotations']]),
-        'no annotation is left that mmdet would train or evaluate on',
+        'no annotation is left that mmdet would train on',
     ),
 }
 

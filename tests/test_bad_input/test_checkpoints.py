@@ -364,6 +364,19 @@ def test_tools_run_no_code(root, toy_scenes, tmp_path, way):
     assert not trace.exists()
 
 
+def test_resume_from_a_damaged_file_leaves_all_as_it_was(root, toy_scenes, tmp_path):
+    """The last checkpoint is cut off: nothing is trained, and no file of the run is touched."""
+    save(dict(state_dict=weights(), meta=dict(epoch=1)), tmp_path / 'epoch_1.pth', True)
+    (tmp_path / 'epoch_2.pth').write_bytes((tmp_path / 'epoch_1.pth').read_bytes()[:2000])
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    data = f'train_dataloader.dataset.data_root={toy_scenes}/unlabelled'
+    arguments = ['tools/train.py', TOY.format('fcmae'), '--resume', '--work-dir', tmp_path, '--cfg-options', data]
+    done = run_tool(root, *arguments)
+    assert_refused(done, 'epoch_2.pth is damaged', 'An earlier one may do: --resume PATH')
+    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
+
+
 def test_tool_reads_a_trusted_file(root, toy_scenes, tmp_path):
     """--allow-pickle: the code runs, and the error is only that the file is no UperNet."""
     trace = tmp_path / 'trace'

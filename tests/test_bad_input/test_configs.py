@@ -5,6 +5,7 @@ import re
 import runpy
 import sys
 from argparse import ArgumentParser
+from importlib import import_module
 
 import pytest
 from mmengine.config import Config
@@ -12,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS, DefaultScope
 
 from mmcnv2 import registry
-from mmcnv2.apis import ConfigError, InputError, add_config_arguments, check_settings, load_config
+from mmcnv2.apis import ConfigError, InputError, add_config_arguments, check_settings, errors_in_one_line, load_config
 
 from .helpers import assert_refused, run_tool
 
@@ -195,6 +196,12 @@ def test_new_optional_settings_are_allowed(task, options):
     check_settings(load(TOY.format(task), *options))
 
 
+def test_every_config_of_the_project_passes(root):
+    for path in sorted((root / 'configs').rglob('*.py')):
+        if '_base_' not in path.parts:
+            check_settings(load(path))
+
+
 # ---- values ----
 
 
@@ -297,11 +304,36 @@ def test_the_tools_check_before_they_build(tool, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ('registry', 'config'),
+    [
+        ('MODELS', dict(type='mmcnv2.ConvNeXtV2', in_channels=-1)),
+        ('MODELS', dict(type='mmcnv2.ConvNeXtV2', arch=dict(depths=(1, 1, 1, 1), channels=('a', 'b', 'c', 'd')))),
+        ('TRANSFORMS', dict(type='mmcnv2.LoadRandomResizedCrop', scale=('a', 'b'))),
+        ('TRANSFORMS', dict(type='mmcnv2.LoadLabelMap', num_classes='seven')),
+        ('OPTIMIZERS', dict(type='AdamW', params=[], lr=1)),
+        ('PARAM_SCHEDULERS', dict(type='StepLR', optimizer=None, step_size=1)),
+        ('DATASETS', dict(type='mmengine.RepeatDataset', dataset=7, times=1)),
+    ],
+)
+def test_what_is_raised_while_building_is_one_line(registry, config):
+    part = getattr(import_module('mmengine.registry'), registry)
+    with pytest.raises(SystemExit) as info, errors_in_one_line():
+        part.build(config)
+    assert re.match(rf'error: .*{config["type"]} cannot be built: \w+: .*\.py:\d+\)', info.value.code, re.DOTALL)
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), errors_in_one_line():
+        1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize(
     ('option', 'parts'),
     [
         ('model.backbone.drop_path_rat=0.1', ["has no argument 'drop_path_rat'; did you mean drop_path_rate?"]),
         ('model.backbone.arch=bse', ['arch must be one of', "got 'bse'"]),
-        ('model.decode_head.channels=wide', ['cannot be built: TypeError']),
+        ('model.decode_head.channels=wide', ['UPerHead cannot be built: TypeError', 'Check its settings']),
+        ('optim_wrapper.optimizer.lr=high', ['AdamW cannot be built', 'optim/adam']),
     ],
 )
 def test_tool(root, toy_scenes, tmp_path, option, parts):

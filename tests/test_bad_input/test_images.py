@@ -173,6 +173,26 @@ def test_no_image(tmp_path, load, content, reason):
     assert reason in refusal(load, path)
 
 
+@pytest.mark.parametrize(
+    ('pixels', 'read'),
+    [
+        (np.linspace(0, 1, 6, dtype=np.float32), None),
+        (np.arange(6, dtype=np.int32) * 100_000, None),
+        (np.arange(6, dtype=np.int32) * 10_000, [0, 39, 78, 117, 156, 195]),
+    ],
+    ids=['float', 'beyond 16 bits', 'within 16 bits'],
+)
+def test_pixels_of_32_bits(tmp_path, pixels, read):
+    """OpenCV decodes none of them to 8 bits."""
+    path = tmp_path / 'a.tif'
+    Image.fromarray(pixels[None]).save(path)
+    refusal(LoadNamedImage(), path)
+    if read is None:
+        assert 'convert the file to 8 bits' in refusal(LoadRGBImage(), path)
+    else:
+        assert rgb(LoadRGBImage(), path)[0, :, 0].tolist() == read
+
+
 def test_damaged_files_are_skipped_in_pretraining(tmp_path):
     """One of each kind among good files: a warning each, and the next good one in its place."""
     messages = []

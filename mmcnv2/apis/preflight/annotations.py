@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 from mmengine.registry import DefaultScope
 
 from mmcnv2.utils.errors import ConfigError, InputError
@@ -55,11 +56,12 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
 def _check_detection(setting: str, cls: type, dataset: Mapping, cfg: Config) -> None:
     root = Path(dataset.get('data_root') or '')
     path = root / dataset['ann_file']
-    classes = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes']
+    classes = _class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
     needs_masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))
     problems = Problems()
     content = _read_json(path)
-    check_coco(content, [classes] if isinstance(classes, str) else list(classes), needs_masks, problems)
+    for_training = not dataset.get('test_mode', False)
+    check_coco(content, classes, needs_masks, for_training, problems)
     if not problems:
         folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
         files = [str(folder / image['file_name']) for image in content['images']]
@@ -69,6 +71,15 @@ def _check_detection(setting: str, cls: type, dataset: Mapping, cfg: Config) -> 
     for head, number in _numbers_of_classes('model', cfg.get('model')):
         if number != len(classes):
             raise ConfigError(f'{head} is {number}, and {setting} has {len(classes)} classes: make them equal')
+
+
+def _class_names(setting: str, classes: Any) -> list[str]:
+    """As MMEngine takes them: a list, or the path of a file with a name a line."""
+    if not isinstance(classes, str):
+        return list(classes)
+    if not Path(classes).is_file():
+        raise ConfigError(f'{setting}.metainfo.classes must be a list of names or the path of one, got {classes!r}')
+    return list_from_file(classes)
 
 
 def _check_segmentation(setting: str, config: Mapping) -> None:

@@ -19,7 +19,11 @@ def check_checkpoint(path: str, model: nn.Module, to_resume: bool = False) -> No
     Raises:
         ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
     """
-    checkpoint = _read(path)
+    try:
+        checkpoint = _read(path)
+    except ConfigError as error:
+        hint = '. An earlier one may do: --resume PATH' if to_resume else ''
+        raise ConfigError(f'{error}{hint}') from error
     given = _state_dict(checkpoint, path)
     problems = _disagreements(given, model.state_dict())
     if problems:

@@ -34,7 +34,9 @@ class Problems:
         return self.count > 0
 
 
-def check_coco(content: Any, classes: Sequence[str], needs_masks: bool, problems: Problems) -> None:
+def check_coco(
+    content: Any, classes: Sequence[str], needs_masks: bool, for_training: bool, problems: Problems
+) -> None:
     """Looks for what mmdet would fail on, or train on without a word.
 
     Boxes that mmdet leaves out (no area, outside the image, marked ``ignore``) are no problem, nor are crowds and
@@ -44,12 +46,15 @@ def check_coco(content: Any, classes: Sequence[str], needs_masks: bool, problems
         content: What the file holds.
         classes: Names of the dataset's classes, in order.
         needs_masks: Whether the pipeline loads masks, so that every box needs one.
+        for_training: Whether there must be boxes; files of test images have none.
         problems: Is added to.
     """
     if not isinstance(content, dict):
         problems.add(f'expected an object with {", ".join(_KEYS)}, got a {type(content).__name__}')
         return
     for part, keys in _KEYS.items():
+        if part == 'annotations' and not for_training:
+            content.setdefault(part, [])
         if not isinstance(content.get(part), list):
             problems.add(f'{part!r} is missing or no list')
             continue
@@ -74,8 +79,8 @@ def check_coco(content: Any, classes: Sequence[str], needs_masks: bool, problems
         for message in messages:
             problems.add(f'annotation {annotation["id"]}: {message}')
         has_boxes = has_boxes or (not messages and _is_kept(annotation, image))
-    if not problems and not has_boxes:
-        problems.add('no annotation is left that mmdet would train or evaluate on: all are empty, outside or ignored')
+    if for_training and not problems and not has_boxes:
+        problems.add('no annotation is left that mmdet would train on: all are empty, outside or ignored')
 
 
 def _entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterator[str]:

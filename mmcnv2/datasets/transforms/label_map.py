@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
@@ -62,7 +63,7 @@ class LoadLabelMap(BaseTransform):
         if path is None:
             return results
         stored = _read(path, results['ori_shape'])
-        labels = _new_labels(results['reduce_zero_label'], results.get('label_map'))[stored]
+        labels = cv2.LUT(stored, _new_labels(results['reduce_zero_label'], results.get('label_map')))
         if self.num_classes is not None:
             self._check_labels(path, stored, labels)
         results['gt_seg_map'] = labels
@@ -70,7 +71,8 @@ class LoadLabelMap(BaseTransform):
         return results
 
     def _check_labels(self, path: str, stored: np.ndarray, labels: np.ndarray) -> None:
-        wrong = (labels >= self.num_classes) & (labels != IGNORED)
+        # uint8 wraps around: classes come out above all others, and 255 just above the wrong labels.
+        wrong = labels - np.uint8(self.num_classes) < IGNORED - self.num_classes
         if wrong.any():
             values, counts = np.unique(stored[wrong], return_counts=True)
             listed = ', '.join(f'{v} ({n} pixels)' for v, n in zip(values[:5], counts[:5], strict=True))
