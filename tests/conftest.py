@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 # Before triton is imported, which decides then: without a GPU its kernels run under the interpreter.
 if not torch.cuda.is_available():
@@ -16,6 +17,12 @@ from mmcnv2.utils.torchvision import make_torchvision_importable
 make_torchvision_importable()  # for mmpretrain, and MMEngine's report on the environment
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def default_scope(monkeypatch):
+    """A runner sets the default scope for good; other tests should not see it."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
 
 
 @pytest.fixture(scope='session')

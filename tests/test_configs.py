@@ -26,12 +26,6 @@ UPERNET = ROOT / 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-16
 each_config = pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
-@pytest.fixture(autouse=True)
-def default_scope(monkeypatch):
-    """A runner sets the default scope for good; other tests should not see it."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
-
-
 def load(path: Path) -> Config:
     cfg = Config.fromfile(path)
     if importlib.util.find_spec(cfg.default_scope) is None:

@@ -4,7 +4,6 @@ python tools/test.py CONFIG work_dirs/NAME/iter_160000.pth --show-dir pictures
 """
 
 import argparse
-import sys
 
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
@@ -51,19 +50,19 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with apis.errors_in_one_line():
         cfg = apis.load_config(args)
         apply_test_options(cfg, args)
+        apis.check_settings(cfg)
         apis.check_dataset_paths(cfg, ('test',))
-        runner = apis.build_runner(cfg)
+        apis.check_annotations(cfg, ('test',))
+        runner = apis.build_runner(cfg, args.allow_pickle)
         model = getattr(runner.model, 'module', runner.model)
         apis.check_checkpoint(args.checkpoint, model)
-    except apis.ConfigError as error:
-        sys.exit(f'error: {error}')
-    runner.load_checkpoint(args.checkpoint)
-    if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-    runner.test()
+        runner.load_checkpoint(args.checkpoint)
+        if args.out:
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test()
 
 
 if __name__ == '__main__':

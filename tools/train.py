@@ -10,7 +10,6 @@ from mmengine.config import Config
 
 import mmcnv2.apis as apis
 from mmcnv2.engine import Preempted
-from mmcnv2.utils.errors import TrainingStopped
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,27 +44,29 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
-        cfg.load_from = apis.newest_whole_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.load_from = args.resume
+        if args.resume == 'auto':
+            cfg.load_from = apis.newest_whole_checkpoint(cfg.work_dir, args.allow_pickle)
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with apis.errors_in_one_line():
         cfg = apis.load_config(args)
         apply_training_options(cfg, args)
+        apis.check_settings(cfg)
         apis.check_dataset_paths(cfg, ('train', 'val'))
-        runner = apis.build_runner(cfg)
-        if cfg.get('load_from') and not cfg.get('resume'):
-            apis.check_checkpoint(cfg.load_from, getattr(runner.model, 'module', runner.model))
-    except apis.ConfigError as error:
-        sys.exit(f'error: {error}')
-    try:
-        runner.train()
-    except Preempted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(128 + stop.signal_number)
-    except TrainingStopped as stop:
-        sys.exit(f'error: {stop}')
+        apis.check_annotations(cfg, ('train', 'val'))
+        runner = apis.build_runner(cfg, args.allow_pickle)
+        model = getattr(runner.model, 'module', runner.model)
+        apis.check_pretrained(model)
+        if cfg.get('load_from'):
+            apis.check_checkpoint(cfg.load_from, model, to_resume=bool(cfg.get('resume')))
+        try:
+            runner.train()
+        except Preempted as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(128 + stop.signal_number)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ dataset = dict(
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=crop_size),
-    dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
+    dict(type='mmcnv2.LoadLabelMap', num_classes=num_classes),  # after Resize: evaluated at the size of the file
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
@@ -35,7 +35,7 @@ train_dataloader = dict(
         **dataset,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
+            dict(type='mmcnv2.LoadLabelMap', num_classes=num_classes),
             dict(type='Resize', scale=crop_size),
             dict(type='PackSegInputs'),
         ],

@@ -3,8 +3,13 @@
 import argparse
 import difflib
 import os
+import re
 import subprocess
+import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +19,11 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
+from mmcnv2.utils.errors import ConfigError, InputError, TrainingStopped
 from mmcnv2.utils.torchvision import make_torchvision_importable
 
-
-class ConfigError(Exception):
-    """Something the user named is not there or does not fit. The message is all there is to say."""
+from .loaders import use_careful_loaders
+from .preflight.settings import check_options
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         'train_dataloader.dataset.data_root=/data/coco; lists as key="[a,b]" or key=a,b',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so only '
+        'where you trust its source',
+    )
     # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -42,29 +53,39 @@ def load_config(args: argparse.Namespace) -> Config:
     """Reads the config file and applies ``--cfg-options``, ``--work-dir`` and ``--launcher``.
 
     Raises:
-        ConfigError: If the file is not there or is no valid config.
+        ConfigError: If the file is not there or is no valid config, or an option sets what no config has.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         raise ConfigError(f'config file not found: {args.config}{_similar_config(args.config)}')
     try:
         cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
     except Exception as error:
         raise ConfigError(f'config {args.config} cannot be read: {type(error).__name__}: {error}') from error
+    options = args.cfg_options or {}
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:
+        raise ConfigError(f'--cfg-options {options} do not fit the config: {type(error).__name__}: {error}') from error
     cfg.launcher = args.launcher
     # In this order: command line, config, name of the config.
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a config, also where there is no GPU.
+def build_runner(cfg: Config, allow_pickle: bool = False) -> Runner | FlexibleRunner:
+    """The runner of a config, also where there is no GPU; checkpoints and images are read by careful loaders.
+
+    Args:
+        cfg: The config.
+        allow_pickle: See ``use_careful_loaders``.
 
     Raises:
         ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
     """
     make_torchvision_importable()  # MMEngine's report on the environment imports it
+    use_careful_loaders(cfg.get('default_scope', 'mmengine'), allow_pickle)
     scales_lr = (cfg.get('auto_scale_lr') or {}).get('enable', False)
     if scales_lr and cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
         raise ConfigError(
@@ -87,6 +108,43 @@ def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> Non
     settings = runner.auto_scale_lr if isinstance(runner, Runner) else runner.strategy._auto_scale_lr
     settings['base_batch_size'] /= iterations
     print_log(f'auto_scale_lr: base_batch_size is that of a step; a step has {iterations} iterations', 'current')
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the program with ``error: ...`` and exit code 1 on bad input and where training cannot go on.
+
+    Bad input is an InputError, and whatever is raised while MMEngine builds a component of the config. Other errors
+    keep their traceback.
+    """
+    try:
+        yield
+    except TrainingStopped as stop:
+        sys.exit(f'error: {stop}')
+    except InputError as error:
+        # What happens in a worker of a data loader comes as the text of a whole traceback.
+        message = re.split(rf'^\S*\b{type(error).__name__}: ', str(error), flags=re.MULTILINE)[-1]
+        sys.exit(f'error: {message.strip()}')
+    except Exception as error:
+        component = _being_built(error)
+        if component is None:
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        sys.exit(
+            f'error: {component} cannot be built: {type(error).__name__}: {error} ({where.filename}:{where.lineno}). '
+            'Check its settings in the config'
+        )
+
+
+def _being_built(error: Exception) -> str | None:
+    """The component that MMEngine was building when an error came up."""
+    component = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == 'build_from_cfg':
+            component = str(frame.f_locals['cfg'].get('type'))
+        elif frame.f_code.co_name == 'from_cfg':
+            component = 'the runner'
+    return component
 
 
 def _adapt_to_cpu(cfg: Config) -> None:

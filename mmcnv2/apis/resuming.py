@@ -8,14 +8,17 @@ from mmengine.logging import print_log
 
 from mmcnv2.engine.hooks.preemption import PreemptionHook
 from mmcnv2.models.weights.reading import load_checkpoint
+from mmcnv2.utils.errors import ConfigError
 
-from .config import ConfigError
 
-
-def newest_whole_checkpoint(work_dir: str) -> str | None:
+def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | None:
     """The checkpoint of the latest iteration in a work dir, with a warning for each damaged one.
 
     Every byte is checked against the checksums in the file, so damage within a tensor is found, too.
+
+    Args:
+        work_dir: Folder of the run.
+        allow_pickle: See ``load_checkpoint``; without it, a file that could run code counts as damaged.
 
     Returns:
         Its path; None if the work dir has no ``epoch_N.pth``, ``iter_N.pth`` or ``preempted.pth`` at all.
@@ -32,7 +35,7 @@ def newest_whole_checkpoint(work_dir: str) -> str | None:
     whole: dict[Path, int] = {}
     for path in paths:
         try:
-            whole[path] = _iteration(path)
+            whole[path] = _iteration(path, allow_pickle)
         except (ValueError, OSError) as error:
             print_log(f'Left out a damaged checkpoint: {error}', logger='current', level=logging.WARNING)
     if paths and not whole:
@@ -43,7 +46,7 @@ def newest_whole_checkpoint(work_dir: str) -> str | None:
     return str(max(whole, key=whole.get)) if whole else None
 
 
-def _iteration(path: Path) -> int:
+def _iteration(path: Path, allow_pickle: bool) -> int:
     """Iterations that a checkpoint has seen.
 
     Raises:
@@ -56,7 +59,7 @@ def _iteration(path: Path) -> int:
         raise ValueError(f'{path} ({error})') from error
     if damaged:
         raise ValueError(f'{path} (checksum of {damaged})')
-    content = load_checkpoint(str(path), mmap=True)
+    content = load_checkpoint(str(path), allow_pickle, mmap=True)
     try:
         return content['meta']['iter']
     except (TypeError, KeyError) as error:

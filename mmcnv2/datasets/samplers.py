@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.dataset import DefaultSampler
 
 from mmcnv2.registry import DATA_SAMPLERS
+from mmcnv2.utils.errors import InputError
 
 
 @DATA_SAMPLERS.register_module()
@@ -28,7 +29,7 @@ class ChunkedSampler(DefaultSampler):
         seed: The same on all ranks; None agrees on a random one.
 
     Raises:
-        ValueError: A size is not positive, or there are fewer images than ranks.
+        InputError: A size is not positive, or there are fewer images than ranks.
     """
 
     def __init__(
@@ -41,9 +42,9 @@ class ChunkedSampler(DefaultSampler):
     ) -> None:
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=False)
         if chunk_size < 1 or buffer_size < 1:
-            raise ValueError(f'chunk_size and buffer_size must be positive, got {chunk_size} and {buffer_size}')
+            raise InputError(f'chunk_size and buffer_size must be positive, got {chunk_size} and {buffer_size}')
         if len(dataset) < self.world_size:
-            raise ValueError(f'{len(dataset)} images are too few for {self.world_size} ranks')
+            raise InputError(f'{len(dataset)} images are too few for {self.world_size} ranks')
         self.chunk_size = chunk_size
         self.buffer_size = buffer_size
         self.num_samples = len(dataset) // self.world_size

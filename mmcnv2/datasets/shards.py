@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
 
+from mmcnv2.utils.errors import InputError, MissingFileError
+
 _VERSION = 'v1.2'
 _COMPONENT = re.compile(r'(.+?) (\d+) (\d+) (.+?\.\1)(?: |$)')  # a name ends in its extension; both may have spaces
 _MAX_OPEN = 64  # shards that a process keeps open
@@ -76,7 +78,7 @@ def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, 
     Raises:
         ImportError: webdataset is not installed.
         FileExistsError: The folder is there already, or one of an unfinished run.
-        ValueError: An image is not below ``root`` or has no extension.
+        InputError: An image is not below ``root`` or has no extension.
     """
     folder = os.path.abspath(folder)
     unfinished = f'{folder}.part'
@@ -111,7 +113,7 @@ def _sample(number: int, path: str, root: str) -> dict[str, str | bytes]:
     parent, name = os.path.split(os.path.relpath(path, root))
     stem, extension = os.path.splitext(name)
     if parent.startswith('..') or not extension:
-        raise ValueError(f'{path!r} must lie below {root!r} and have an extension')
+        raise InputError(f'{path!r} must lie below {root!r} and have an extension')
     key = os.path.join(parent, f'{number:08d}_{stem.replace(".", "_")}')
     return {'__key__': key, extension[1:].lower(): Path(path).read_bytes()}
 
@@ -134,16 +136,16 @@ def write_index(shard: str) -> int:
         Number of samples.
 
     Raises:
-        ValueError: The shard is no tar file, is compressed, cut off, or has no files with an extension.
+        InputError: The shard is no tar file, is compressed, cut off, or has no files with an extension.
     """
     try:
         with open(shard, 'rb') as file:
             members = list(_scan(file))
     except tarfile.TarError as error:
-        raise ValueError(f'Shard {shard!r} is no whole, uncompressed tar file: {error}') from error
+        raise InputError(f'Shard {shard!r} is no whole, uncompressed tar file: {error}') from error
     samples = [list(group) for _, group in itertools.groupby(members, lambda member: _split_name(member.name)[0])]
     if not samples:
-        raise ValueError(f'Shard {shard!r} has no files with an extension')
+        raise InputError(f'Shard {shard!r} has no files with an extension')
     lines = [f'{_VERSION} {len(samples)}']
     for sample in samples:
         lines.append(' '.join(f'{_split_name(name)[1]} {offset} {size} {name}' for name, offset, size in sample))
@@ -183,20 +185,20 @@ def read_index(shard: str) -> list[Member]:
         Those with an extension, in the order of the shard.
 
     Raises:
-        FileNotFoundError: The shard or its index is missing.
-        ValueError: The shard is shorter than its index says, or the index is no index.
+        MissingFileError: The shard or its index is missing.
+        InputError: The shard is shorter than its index says, or the index is no index.
     """
     if not os.path.isfile(shard):
-        raise FileNotFoundError(f'No shard {shard!r} (from {os.getcwd()!r}): correct data_root or shards')
+        raise MissingFileError(f'No shard {shard!r} (from {os.getcwd()!r}): correct data_root or shards')
     path = index_path(shard)
     remedy = f'make it with: python tools/dataset_tools/index_shards.py {shard!r}'
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'Shard {shard!r} has no index {path!r}: {remedy}')
+        raise MissingFileError(f'Shard {shard!r} has no index {path!r}: {remedy}')
     with open(path, encoding='utf-8', errors='surrogateescape', newline='\n') as file:
         version, _, count = file.readline().strip().partition(' ')
         samples = [_COMPONENT.findall(line.rstrip('\n')) for line in file]
     if version != _VERSION or count != str(len(samples)) or not all(samples):
-        raise ValueError(f'{path!r} is no whole index of version {_VERSION}: {remedy}')
+        raise InputError(f'{path!r} is no whole index of version {_VERSION}: {remedy}')
     members = [Member(name, int(offset), int(size)) for sample in samples for _, offset, size, name in sample]
     _check_length(shard, max(member.offset + member.size for member in members))
     return members
@@ -217,8 +219,8 @@ def read_member(shard: str, offset: int, size: int) -> bytes:
         The bytes.
 
     Raises:
-        FileNotFoundError: The shard is missing.
-        ValueError: The shard is cut off, or another one than that of the index.
+        MissingFileError: The shard is missing.
+        InputError: The shard is cut off, or another one than that of the index.
     """
     # With its header. pread has no position in the file, which workers that inherit the open file would share.
     data = os.pread(_open(shard).fileno(), tarfile.BLOCKSIZE + size, offset - tarfile.BLOCKSIZE)
@@ -229,7 +231,7 @@ def read_member(shard: str, offset: int, size: int) -> bytes:
     except tarfile.HeaderError:
         fits = False
     if not fits:
-        raise ValueError(f'Shard {shard!r} is not the one of its index: no file of {size} bytes at {offset}')
+        raise InputError(f'Shard {shard!r} is not the one of its index: no file of {size} bytes at {offset}')
     return data[tarfile.BLOCKSIZE :]
 
 
@@ -241,4 +243,4 @@ def _open(shard: str) -> BinaryIO:
 def _check_length(shard: str, needed: int) -> None:
     length = os.path.getsize(shard)
     if length < needed:
-        raise ValueError(f'Shard {shard!r} is cut off: {length} bytes, its index needs {needed}')
+        raise InputError(f'Shard {shard!r} is cut off: {length} bytes, its index needs {needed}')

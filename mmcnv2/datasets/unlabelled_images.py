@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmcnv2.registry import DATASETS
+from mmcnv2.utils.errors import InputError, MissingFileError
 
 from .transforms.loading import UnreadableImageError
 
@@ -43,10 +44,10 @@ class UnlabelledImages(BaseDataset):
             ``lazy_init``, ``serialize_data`` ...
 
     Raises:
-        FileNotFoundError: The folder or the list file is missing, the folder has no images, or none
+        MissingFileError: The folder or the list file is missing, the folder has no images, or none
             of the first files of the list exists.
-        ValueError: An argument is wrong, or the list file names no images.
-        RuntimeError: While reading: more than ``max_unreadable`` files, or all, are unreadable.
+        InputError: An argument is wrong, or the list file names no images.
+        InputError: While reading: more than ``max_unreadable`` files, or all, are unreadable.
         UnreadableImageError: While reading: the folder of the images is gone.
     """
 
@@ -63,11 +64,11 @@ class UnlabelledImages(BaseDataset):
         if not isinstance(data_prefix, Mapping):
             data_prefix = dict(img_path=os.fspath(data_prefix))
         if set(data_prefix) != {'img_path'}:
-            raise ValueError(f"data_prefix must be dict(img_path='folder'), got {data_prefix}")
+            raise InputError(f"data_prefix must be dict(img_path='folder'), got {data_prefix}")
         if isinstance(extensions, str) or not all(ext.startswith('.') for ext in extensions):
-            raise ValueError(f"extensions must be a list such as ['.jpg', '.png'], got {extensions}")
+            raise InputError(f"extensions must be a list such as ['.jpg', '.png'], got {extensions}")
         if max_unreadable < 0:
-            raise ValueError(f'max_unreadable must not be negative, got {max_unreadable}')
+            raise InputError(f'max_unreadable must not be negative, got {max_unreadable}')
         self.extensions = tuple(ext.lower() for ext in extensions)
         self.max_unreadable = max_unreadable
         self._unreadable = torch.zeros(0, dtype=torch.bool)
@@ -100,10 +101,10 @@ class UnlabelledImages(BaseDataset):
         folder = self.data_prefix['img_path']
         setting = 'Set data_root and data_prefix to the folder of the images'
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f'No folder {folder!r} (from {os.getcwd()!r}). {setting}.')
+            raise MissingFileError(f'No folder {folder!r} (from {os.getcwd()!r}). {setting}.')
         paths = sorted(_image_files(folder, self.extensions))
         if not paths:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'No images in {folder!r} or its sub-folders: expected files that end in '
                 f'{", ".join(self.extensions)}. {setting}, or set extensions.'
             )
@@ -112,7 +113,7 @@ class UnlabelledImages(BaseDataset):
     def _read_list(self) -> list[str]:
         folder = self.data_prefix['img_path']
         if not os.path.isfile(self.ann_file):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'No list file {self.ann_file!r} (from {os.getcwd()!r}). ann_file is relative to '
                 "data_root; leave it '' to use all images of the folder."
             )
@@ -121,13 +122,13 @@ class UnlabelledImages(BaseDataset):
             lines = (line.strip() for line in file)
             names = [self._without_label(line) for line in lines if line and line[0] != '#']
         if not names:
-            raise ValueError(
+            raise InputError(
                 f'List file {self.ann_file!r} names no images: expected one path a line, relative to {folder!r}.'
             )
         paths = [os.path.join(folder, name) for name in names]
         # Not every file (a million look-ups on a network disk), only enough to see a wrong folder.
         if not any(os.path.exists(path) for path in paths[:20]):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'The first files in list {self.ann_file!r} do not exist, for instance {paths[0]!r}. '
                 'Paths are relative to data_root/data_prefix: correct these or the list.'
             )
@@ -178,10 +179,10 @@ class UnlabelledImages(BaseDataset):
         if self.num_unreadable > self.max_unreadable:
             raise self._too_many_unreadable() from error
 
-    def _too_many_unreadable(self) -> RuntimeError:
+    def _too_many_unreadable(self) -> InputError:
         indices = self._unreadable.nonzero().flatten().tolist()
         examples = ', '.join(repr(self.get_data_info(index)['img_path']) for index in indices[:5])
-        return RuntimeError(
+        return InputError(
             f'{len(indices)} of {len(self)} images are unreadable (allowed: max_unreadable='
             f'{self.max_unreadable}), for instance {examples}. Repair or remove the files, or raise '
             'max_unreadable.'

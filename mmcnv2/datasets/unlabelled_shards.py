@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcnv2.registry import DATASETS
+from mmcnv2.utils.errors import InputError, MissingFileError
 
 from .shards import expand_shards, read_index, read_member
 from .unlabelled_images import UnlabelledImages
@@ -28,20 +29,20 @@ class UnlabelledShards(UnlabelledImages):
         shards: Names of the shards, relative to ``data_root``, with braces for many:
             ``'{000000..000127}.tar'``.
         data_root: Folder of the shards.
+        ann_file: Must stay ''.
         **kwargs: ``extensions``, ``max_unreadable``, ``pipeline`` and others of
-            :class:`UnlabelledImages`, but no ``ann_file``.
+            :class:`UnlabelledImages`.
 
     Raises:
         ImportError: webdataset is not installed.
-        FileNotFoundError: A shard or its index is missing, or no shard has an image.
-        ValueError: An argument is wrong; or, here or while reading, a shard is cut off or does not fit
-            its index.
-        RuntimeError: While reading: more than ``max_unreadable`` images, or all, are unreadable.
+        MissingFileError: A shard or its index is missing, or no shard has an image.
+        InputError: An argument is wrong; here or while reading, a shard is cut off or does not fit its
+            index; or, while reading, more than ``max_unreadable`` images, or all, are unreadable.
     """
 
-    def __init__(self, shards: str | Sequence[str], data_root: str = '', **kwargs: Any) -> None:
-        if kwargs.get('ann_file'):
-            raise ValueError(f'shards take no list of images, got ann_file={kwargs["ann_file"]!r}: use indices')
+    def __init__(self, shards: str | Sequence[str], data_root: str = '', ann_file: str = '', **kwargs: Any) -> None:
+        if ann_file:
+            raise InputError(f'shards take no list of images, got ann_file={ann_file!r}: use indices')
         self.shards = shards
         self._paths: list[str] = []
         super().__init__(data_root=data_root, **kwargs)
@@ -60,7 +61,7 @@ class UnlabelledShards(UnlabelledImages):
             if member.name.lower().endswith(self.extensions)
         ]
         if not images:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'No images in {len(self._paths)} shards, the first {self._paths[0]!r}: expected names that end in '
                 f'{", ".join(self.extensions)}. Set shards or extensions.'
             )

@@ -1,2 +1,17 @@
+"""Errors that say all there is to say: tools print their message without a traceback."""
+
+
+class InputError(ValueError):
+    """Something given, a file, a setting or a value, cannot be used. The message names it and says what to do."""
+
+
+class ConfigError(InputError):
+    """Something the user named is not there or does not fit."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder is not there."""
+
+
 class TrainingStopped(Exception):
     """A training cannot or should not go on. The message is all there is to say; the tools print no traceback."""

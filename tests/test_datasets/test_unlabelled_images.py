@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmcnv2.datasets import UnlabelledImages
+from mmcnv2.utils.errors import InputError
 
 IMAGENET_SAMPLE = Path(__file__).parents[3] / 'shared' / 'data' / 'imagenet1000'
 LOAD_AND_PACK = [dict(type='mmcnv2.LoadRGBImage'), dict(type='mmcnv2.PackUnlabelled')]
@@ -200,14 +201,14 @@ def test_too_many_unreadable_stop(tmp_path):
     dataset = with_broken_files(tmp_path, 8, [0, 2, 4], max_unreadable=2)
     assert red(dataset[0]) == 1 and red(dataset[2]) == 3
     assert red(dataset[0]) == 1  # a known one does not count again
-    with pytest.raises(RuntimeError, match=r'3 of 8 .*max_unreadable=2.*00\.png.*04\.png'):
+    with pytest.raises(InputError, match=r'3 of 8 .*max_unreadable=2.*00\.png.*04\.png'):
         dataset[4]
 
 
 def test_all_unreadable_stop(tmp_path):
     dataset = with_broken_files(tmp_path, 4, range(4))
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r'4 of 4 images are unreadable'):
+        with pytest.raises(InputError, match=r'4 of 4 images are unreadable'):
             dataset[2]
 
 
@@ -246,7 +247,7 @@ def test_workers_stop_the_run(tmp_path):
     # Neither worker alone meets more than two: only the shared count exceeds three.
     dataset = with_broken_files(tmp_path, 8, [0, 2, 4, 6], max_unreadable=3)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=pseudo_collate)
-    with pytest.raises(RuntimeError, match='4 of 8 images are unreadable'):
+    with pytest.raises(InputError, match='4 of 8 images are unreadable'):
         list(loader)
     gc.collect()  # ends the workers now, not in the middle of another test
 

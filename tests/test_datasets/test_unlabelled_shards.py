@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmcnv2.datasets import UnlabelledImages, UnlabelledShards
 from mmcnv2.datasets.shards import write_shards
+from mmcnv2.utils.errors import InputError
 
 LOAD_AND_PACK = [dict(type='mmcnv2.LoadRGBImage'), dict(type='mmcnv2.PackUnlabelled')]
 SHARDS = '{000000..000002}.tar'
@@ -98,7 +99,7 @@ def test_shards_give_what_the_folder_gives(shards, tmp_path):
 def test_unreadable_images_are_skipped_and_counted(shards):
     dataset = UnlabelledShards(SHARDS, shards, pipeline=LOAD_AND_PACK, max_unreadable=1)
     assert red(dataset[7]) == red(dataset[8]) == 8 and dataset.num_unreadable == 1
-    with pytest.raises(RuntimeError, match=r'2 of 50 images .*000001\.tar/00000031_31\.png'):
+    with pytest.raises(InputError, match=r'2 of 50 images .*000001\.tar/00000031_31\.png'):
         dataset[31]
 
 

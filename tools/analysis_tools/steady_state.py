@@ -8,10 +8,10 @@ them. Validation, checkpoints and pictures happen when the config says; --cfg-op
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmcnv2.apis as apis
-from mmcnv2.utils.errors import TrainingStopped
 
 EVERY = 10
 PAGE = os.sysconf('SC_PAGE_SIZE') / 2**20  # MB
@@ -106,17 +105,13 @@ def main() -> None:
     if not args.warmup + 2 * EVERY <= args.iterations:
         parser.error(f'--iterations must be at least --warmup + {2 * EVERY}, got {args.iterations} and {args.warmup}')
     recorder = ResourceRecorder(args.iterations)
-    try:
+    with apis.errors_in_one_line(), contextlib.suppress(LongEnough):
         cfg = apis.load_config(args)
         cfg.train_cfg.update({key: args.iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
         apis.check_dataset_paths(cfg, ('train', 'val'))
         runner = apis.build_runner(cfg)
         runner.register_hook(recorder)
         runner.train()
-    except (apis.ConfigError, TrainingStopped) as error:
-        sys.exit(f'error: {error}')
-    except LongEnough:
-        pass
     if args.json:
         Path(args.json).write_text(json.dumps(recorder.rows))
     if args.picture:

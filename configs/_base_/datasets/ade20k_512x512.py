@@ -13,7 +13,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),  # the dataset says that label 0 is ignored
+            dict(type='mmcnv2.LoadLabelMap', num_classes=150),  # the dataset says that label 0 is ignored
             dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
             dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),
             dict(type='RandomFlip', prob=0.5),
@@ -26,7 +26,7 @@ train_dataloader = dict(
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: evaluated at the size of the file
+    dict(type='mmcnv2.LoadLabelMap', num_classes=150),  # after Resize: evaluated at the size of the file
     dict(type='PackSegInputs'),
 ]
 val_dataloader = dict(
@@ -58,7 +58,7 @@ tta_pipeline = [
                 for scale in [(1536, 384), (1792, 448), (2048, 512), (2304, 576), (2560, 640)]
             ],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [dict(type='LoadAnnotations')],
+            [dict(type='mmcnv2.LoadLabelMap', num_classes=150)],
             [dict(type='PackSegInputs')],
         ],
     ),

@@ -17,7 +17,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='train', seg_map_path='semantic/train'),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
+            dict(type='mmcnv2.LoadLabelMap', num_classes=len(classes)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs'),
         ],
@@ -26,7 +26,7 @@ train_dataloader = dict(
 # mmseg's inference_model looks for this name.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmcnv2.LoadLabelMap', num_classes=len(classes)),
     dict(type='PackSegInputs'),
 ]
 val_dataloader = dict(

@@ -1,5 +1,13 @@
 from .formatting import PackUnlabelled
-from .loading import LoadRGBImage, UnreadableImageError
+from .label_map import LoadLabelMap
+from .loading import LoadNamedImage, LoadRGBImage, UnreadableImageError
 from .random_resized_crop import LoadRandomResizedCrop
 
-__all__ = ['LoadRGBImage', 'LoadRandomResizedCrop', 'PackUnlabelled', 'UnreadableImageError']
+__all__ = [
+    'LoadLabelMap',
+    'LoadNamedImage',
+    'LoadRGBImage',
+    'LoadRandomResizedCrop',
+    'PackUnlabelled',
+    'UnreadableImageError',
+]

@@ -1,6 +1,7 @@
 """Read image files of any usual kind as 8-bit RGB: whole, or one window of them."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from PIL import Image
 
 from mmcnv2.registry import TRANSFORMS
+from mmcnv2.utils.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
 # How the picture lies in the file for each EXIF orientation (EXIF 2.32, tag 0x0112): whether the file's rows are the
@@ -36,7 +38,7 @@ _JPEG_FLAGS = {
 }
 
 
-class UnreadableImageError(OSError):
+class UnreadableImageError(InputError, OSError):
     """An image file which cannot be decoded. Nothing else raises it, so a dataset may skip on it.
 
     Args:
@@ -50,7 +52,7 @@ class UnreadableImageError(OSError):
         self.reason = reason
 
     def __reduce__(self) -> tuple:
-        # OSError would rebuild it from the joined message; workers send it between processes.
+        # An OSError would be rebuilt from the joined message; workers send it between processes.
         return type(self), (self.path, self.reason)
 
 
@@ -172,6 +174,36 @@ class LoadRGBImage(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+class LoadNamedImage(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, with the same pixels, whose errors name the file and the reason.
+
+    It also refuses a picture of more pixels than Pillow allows (twice ``PIL.Image.MAX_IMAGE_PIXELS``) by its header,
+    before any memory is taken, and one whose size is not that of the annotation file (``height`` and ``width``): its
+    boxes would be elsewhere. The tools put it in the place of mmcv's, see ``apis.build_runner``.
+
+    Raises:
+        UnreadableImageError: The file is missing or damaged, or has another size.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """See mmcv."""
+        path = results['img_path']
+        with _unreadable(path):
+            # It may be an address in a store that mmengine.fileio knows. tifffile reads kinds that Pillow does not.
+            if os.path.isfile(path) and self.imdecode_backend != 'tifffile':
+                Image.open(path).close()
+            loaded = super().transform(results)
+        expected = (results.get('height'), results.get('width'))
+        if loaded is not None and None not in expected and results['ori_shape'] != expected:
+            height, width = results['ori_shape']
+            raise UnreadableImageError(
+                path,
+                f'the image is {width}x{height}, the annotation file says {expected[1]}x{expected[0]} (width x '
+                'height; EXIF orientation is applied, as viewers do). Correct the one or the other',
+            )
+        return loaded
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from torch.nn import functional as F
 
 from mmcnv2.registry import TRANSFORMS
+from mmcnv2.utils.errors import InputError
 
 from .loading import ImageFile
 
@@ -66,15 +67,15 @@ class LoadRandomResizedCrop(BaseTransform):
     ) -> None:
         size = (size, size) if isinstance(size, int) else tuple(size)
         if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise ValueError(f'size must be a positive int or (height, width), got {size}')
+            raise InputError(f'size must be a positive int or (height, width), got {size}')
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f'scale must be (min, max) with 0 < min <= max <= 1, got {scale}')
+            raise InputError(f'scale must be (min, max) with 0 < min <= max <= 1, got {scale}')
         if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f'ratio must be (min, max) with 0 < min <= max, got {ratio}')
+            raise InputError(f'ratio must be (min, max) with 0 < min <= max, got {ratio}')
         if interpolation not in ('bilinear', 'bicubic'):
-            raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}")
+            raise InputError(f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}")
         if not 0 <= flip_prob <= 1:
-            raise ValueError(f'flip_prob must be from 0 to 1, got {flip_prob}')
+            raise InputError(f'flip_prob must be from 0 to 1, got {flip_prob}')
         self.size = size
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)

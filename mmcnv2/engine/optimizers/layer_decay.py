@@ -30,6 +30,7 @@ from torch import nn
 
 from mmcnv2.models import ConvNeXtV2
 from mmcnv2.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmcnv2.utils.errors import InputError
 
 BLOCKS_PER_LAYER = dict(single=1, group=3)
 
@@ -53,17 +54,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
         if set(self.paramwise_cfg) != {'decay_rate', 'decay_type'}:
-            raise ValueError(
+            raise InputError(
                 "paramwise_cfg must be dict(decay_rate=..., decay_type='single' | 'group'), "
                 f'got {dict(self.paramwise_cfg)}'
             )
         rate, decay_type = self.paramwise_cfg['decay_rate'], self.paramwise_cfg['decay_type']
         if not 0 < rate <= 1:
-            raise ValueError(f'decay_rate must be in (0, 1], got {rate}')
+            raise InputError(f'decay_rate must be in (0, 1], got {rate}')
         if decay_type not in BLOCKS_PER_LAYER:
-            raise ValueError(f"decay_type must be 'single' or 'group', got {decay_type!r}")
+            raise InputError(f"decay_type must be 'single' or 'group', got {decay_type!r}")
         if self.base_lr is None or self.base_wd is None:
-            raise ValueError(f'the optimizer needs lr and weight_decay, got {dict(self.optimizer_cfg)}')
+            raise InputError(f'the optimizer needs lr and weight_decay, got {dict(self.optimizer_cfg)}')
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
         """Adds the groups of a model to ``params``, from the stem to the heads.
@@ -121,7 +122,7 @@ def num_layers(depths: tuple[int, ...], decay_type: str) -> int:
 def _backbone_of(model: nn.Module) -> ConvNeXtV2:
     backbone = model if isinstance(model, ConvNeXtV2) else getattr(model, 'backbone', None)
     if not isinstance(backbone, ConvNeXtV2):
-        raise ValueError(
+        raise InputError(
             'LayerDecayOptimWrapperConstructor needs a mmcnv2.ConvNeXtV2 or a model whose backbone is one, '
             f'got {type(model).__name__} with backbone {type(backbone).__name__}'
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmcnv2.registry import MODELS
+from mmcnv2.utils.errors import InputError
 
 from ..layers import GRN, grn_mlp
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
@@ -97,11 +98,11 @@ class ConvNeXtV2(BaseModule):
         super().__init__(init_cfg)
         self.depths, self.channels = _resolve_arch(arch)
         if not out_indices or not all(0 <= i < NUM_STAGES for i in out_indices):
-            raise ValueError(f'out_indices must be among 0, 1, 2, 3, got {tuple(out_indices)}')
+            raise InputError(f'out_indices must be among 0, 1, 2, 3, got {tuple(out_indices)}')
         if not -1 <= frozen_stages <= NUM_STAGES:
-            raise ValueError(f'frozen_stages must be from -1 to {NUM_STAGES}, got {frozen_stages}')
+            raise InputError(f'frozen_stages must be from -1 to {NUM_STAGES}, got {frozen_stages}')
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate must be at least 0 and below 1, got {drop_path_rate}')
+            raise InputError(f'drop_path_rate must be at least 0 and below 1, got {drop_path_rate}')
         check_backend(sparse_backend)
         self.in_channels = in_channels
         self.out_indices = tuple(out_indices)
@@ -202,7 +203,7 @@ class ConvNeXtV2(BaseModule):
             if shape != own[key].squeeze().shape
         ]
         if problems:
-            raise ValueError(
+            raise InputError(
                 f'the checkpoint does not fit this ConvNeXtV2 (depths {self.depths}, channels {self.channels}): '
                 f'{len(problems)} of {len(own)} tensors disagree, e.g. {"; ".join(problems[:3])}. Check arch, '
                 "in_channels and, in init_cfg, the prefix ('backbone.' for checkpoints of this project)"
@@ -211,12 +212,12 @@ class ConvNeXtV2(BaseModule):
 
     def _check_images(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
+            raise InputError(
                 f'images must be (N, {self.in_channels}, H, W), got shape {tuple(x.shape)}; '
                 'the number of channels is the in_channels of the backbone'
             )
         if x.shape[2] % PATCH_SIZE or x.shape[3] % PATCH_SIZE:
-            raise ValueError(
+            raise InputError(
                 f'height and width must be divisible by {PATCH_SIZE}, got {x.shape[2]}x{x.shape[3]}; let the data '
                 f'preprocessor pad (mmdet: pad_size_divisor={PATCH_SIZE}, mmseg: size_divisor={PATCH_SIZE})'
             )
@@ -233,8 +234,8 @@ def init_weights(module: nn.Module) -> None:
 def _resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(f'arch must be one of {", ".join(ARCHITECTURES)} or a dict, got {arch!r}')
+            raise InputError(f'arch must be one of {", ".join(ARCHITECTURES)} or a dict, got {arch!r}')
         arch = ARCHITECTURES[arch]
     if set(arch) != {'depths', 'channels'} or any(len(v) != NUM_STAGES for v in arch.values()):
-        raise ValueError(f'arch must be dict(depths=..., channels=...) with {NUM_STAGES} numbers each, got {arch}')
+        raise InputError(f'arch must be dict(depths=..., channels=...) with {NUM_STAGES} numbers each, got {arch}')
     return tuple(arch['depths']), tuple(arch['channels'])

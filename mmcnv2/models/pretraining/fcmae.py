@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmcnv2.registry import MODELS
+from mmcnv2.utils.errors import InputError
 
 from ..backbones.convnextv2 import NUM_STAGES, Block, init_weights
 from ..sparse import PATCH_SIZE, make_layout, patch_indices, random_mask
@@ -51,10 +52,10 @@ class FCMAE(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         check_mask_ratio(mask_ratio)
         if patch_size != PATCH_SIZE:
-            raise ValueError(f'patch_size must be the stride of the encoder, {PATCH_SIZE}, got {patch_size}')
+            raise InputError(f'patch_size must be the stride of the encoder, {PATCH_SIZE}, got {patch_size}')
         self.backbone = MODELS.build({'out_indices': (3,), 'out_norm': False, **backbone})
         if self.backbone.out_indices[-1] != NUM_STAGES - 1:
-            raise ValueError(f'the backbone must return its last stage, got out_indices {self.backbone.out_indices}')
+            raise InputError(f'the backbone must return its last stage, got out_indices {self.backbone.out_indices}')
         self.mask_ratio = mask_ratio
         self.patch_size = patch_size
         self.norm_pix_loss = norm_pix_loss
@@ -86,7 +87,7 @@ class FCMAE(BaseModel):
             return self.predict(inputs, data_samples, mask)
         if mode == 'tensor':
             return self.backbone(inputs, mask)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        raise InputError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def loss(self, inputs: Tensor, data_samples: list | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Mean squared error over the removed patches of a batch.
@@ -161,7 +162,7 @@ class FCMAE(BaseModel):
     def forward_loss(self, images: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
         """Images and decoded patches (N, h, w, D) to the error (N, R) of each removed patch."""
         if not mask.any():
-            raise ValueError('mask removes no patch, and the loss is the mean over removed patches')
+            raise InputError('mask removes no patch, and the loss is the mean over removed patches')
         removed = patch_indices(mask).to(images.device, non_blocking=True).unsqueeze(-1)  # (N, R, 1)
         target = self.patchify(images).take_along_dim(removed, dim=1)  # (N, R, p*p*C)
         if self.norm_pix_loss:

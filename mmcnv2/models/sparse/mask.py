@@ -4,6 +4,8 @@ import torch
 from mmengine.dist import get_rank
 from torch import Tensor
 
+from mmcnv2.utils.errors import InputError
+
 #: Side of a patch in pixels. It is the stride of the last stage, so that no stage has a token across a patch border.
 PATCH_SIZE = 32
 
@@ -29,7 +31,7 @@ def random_mask(num_samples: int, grid_size: tuple[int, int], mask_ratio: float)
     check_mask_ratio(mask_ratio)
     num_patches = grid_size[0] * grid_size[1]
     if num_patches < 2:
-        raise ValueError(
+        raise InputError(
             f'masking needs images of at least two {PATCH_SIZE}x{PATCH_SIZE} patches, '
             f'got a grid of {grid_size[0]}x{grid_size[1]}'
         )
@@ -45,7 +47,7 @@ def random_mask(num_samples: int, grid_size: tuple[int, int], mask_ratio: float)
 def check_mask_ratio(mask_ratio: float) -> None:
     """Raises ValueError unless ``mask_ratio`` lies in the open interval (0, 1)."""
     if not 0 < mask_ratio < 1:
-        raise ValueError(f'mask_ratio must lie between 0 and 1, both excluded, got {mask_ratio}; the paper uses 0.6')
+        raise InputError(f'mask_ratio must lie between 0 and 1, both excluded, got {mask_ratio}; the paper uses 0.6')
 
 
 def check_mask(mask: Tensor, images: Tensor) -> None:
@@ -57,20 +59,20 @@ def check_mask(mask: Tensor, images: Tensor) -> None:
     """
     expected = (images.shape[0], images.shape[2] // PATCH_SIZE, images.shape[3] // PATCH_SIZE)
     if tuple(mask.shape) != expected:
-        raise ValueError(
+        raise InputError(
             f'mask must have shape (N, H/{PATCH_SIZE}, W/{PATCH_SIZE}) = {expected} for images of shape '
             f'{tuple(images.shape)}, got {tuple(mask.shape)}'
         )
     if mask.dtype != torch.bool:
-        raise ValueError(f'mask must be of dtype torch.bool (True = removed), got {mask.dtype}')
+        raise InputError(f'mask must be of dtype torch.bool (True = removed), got {mask.dtype}')
     num_visible = (~mask).flatten(1).sum(dim=1).tolist()
     if len(set(num_visible)) != 1:
-        raise ValueError(
+        raise InputError(
             'every sample of a mask must have the same number of visible patches, '
             f'got {num_visible} for the {len(num_visible)} samples'
         )
     if num_visible[0] == 0:
-        raise ValueError('mask removes every patch; at least one must stay visible')
+        raise InputError('mask removes every patch; at least one must stay visible')
 
 
 def patch_indices(selected: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mmcnv2.utils.errors import InputError
+
 CONV_MLP_BELOW = 96  # channels of the stem: timm has 1x1 convolutions in atto to nano, linear layers from tiny on
 
 
@@ -150,7 +152,7 @@ def recognise(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tu
     if found(best)[0] == 0:
         some = ', '.join(list(state_dict)[:5]) or 'nothing'
         layouts = '; '.join(layout.name for layout in LAYOUTS)
-        raise ValueError(
+        raise InputError(
             f'the checkpoint has no weights of a ConvNeXt V2: it holds {len(state_dict)} tensors ({some}...). '
             f'Known layouts: {layouts}. For the backbone of a larger model give its prefix in init_cfg'
         )

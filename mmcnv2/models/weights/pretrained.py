@@ -5,6 +5,7 @@ from mmengine.model import update_init_info
 from torch import Tensor
 
 from mmcnv2.registry import WEIGHT_INITIALIZERS
+from mmcnv2.utils.errors import InputError
 
 from ..backbones import ConvNeXtV2
 from .layouts import recognise
@@ -43,17 +44,17 @@ class PretrainedConvNeXtV2:
 
     def __call__(self, module: ConvNeXtV2) -> None:
         if not isinstance(module, ConvNeXtV2):
-            raise ValueError(f'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2, got {type(module).__name__}')
+            raise InputError(f'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2, got {type(module).__name__}')
         given = read_state_dict(self.checkpoint, self.allow_pickle)
         if self.prefix is not None:
             given = {k.removeprefix(self.prefix): v for k, v in given.items() if k.startswith(self.prefix)}
             if not given:
-                raise ValueError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
+                raise InputError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
         own = module.state_dict()
         try:
             layout, prefix = recognise(given, own)
         except ValueError as error:
-            raise ValueError(f'{self.checkpoint}: {error}') from None
+            raise InputError(f'{self.checkpoint}: {error}') from None
 
         loaded: dict[str, Tensor] = {}
         fresh, problems = [], []
@@ -83,7 +84,7 @@ class PretrainedConvNeXtV2:
         ]
         if problems := problems + deeper:
             shown = '\n  '.join(problems[:10]) + ('\n  ...' if len(problems) > 10 else '')
-            raise ValueError(
+            raise InputError(
                 f'{self.checkpoint} ({layout.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
                 f'{module.channels}); {len(problems)} disagree:\n  {shown}\nCheck arch and in_channels'
             )

@@ -1,6 +1,7 @@
 """Reading the state dict of a checkpoint: a file, a URL, or a model of timm by name."""
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+from mmcnv2.utils.errors import InputError, MissingFileError
 from mmcnv2.utils.torchvision import make_torchvision_importable
 
 NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the weights
@@ -32,20 +34,20 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
     """
     if checkpoint.startswith('timm://'):
         return _timm_state_dict(checkpoint.removeprefix('timm://'))
-    path = _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
+    path = _local_path(checkpoint)
     if path.suffix == '.safetensors' and path.is_file():
         return _read_safetensors(path)
     return _find_tensors(load_checkpoint(str(path), allow_pickle), path)
 
 
 def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
-    """Reads all that ``torch.save`` wrote to a file, onto the CPU; arguments and errors of ``read_state_dict``.
+    """Reads all that ``torch.save`` wrote, onto the CPU; arguments and errors of ``read_state_dict``.
 
     With ``mmap``, tensors are read when they are used.
     """
-    path = Path(checkpoint)
+    path = _local_path(checkpoint)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, or timm://NAME'
         )
     try:
@@ -59,11 +61,13 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
         except Exception as error:
             problem = error
     elif isinstance(problem, pickle.UnpicklingError) and _is_whole(path):
-        raise ValueError(
+        raise InputError(
             f'checkpoint {path} holds more than tensors and plain values, and reading it could run any code '
-            f'({str(problem).splitlines()[0]}). If you trust its source: allow_pickle=True'
+            f'({_reason(problem)}). If you trust its source: allow_pickle=True (of PretrainedConvNeXtV2; '
+            'for all that a tool loads, --allow-pickle)'
         ) from problem
-    raise ValueError(f'checkpoint {path} is damaged or was not written by torch.save: {problem}') from problem
+    reason = _reason(problem) if isinstance(problem, pickle.UnpicklingError) else problem
+    raise InputError(f'checkpoint {path} is damaged or was not written by torch.save: {reason}') from problem
 
 
 def _timm_state_dict(name: str) -> dict[str, Tensor]:
@@ -73,6 +77,11 @@ def _timm_state_dict(name: str) -> dict[str, Tensor]:
     except ImportError as error:
         raise ImportError(f'timm://{name} needs timm: pip install timm') from error
     return timm.create_model(name, pretrained=True).state_dict()
+
+
+def _local_path(checkpoint: str) -> Path:
+    """The file of a path or, downloaded once, of a URL."""
+    return _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
 
 
 def _download(url: str) -> Path:
@@ -92,7 +101,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f'checkpoint {path} is damaged or no safetensors file: {error}') from error
+        raise InputError(f'checkpoint {path} is damaged or no safetensors file: {error}') from error
+
+
+def _reason(problem: pickle.UnpicklingError) -> str:
+    """Of torch's page of advice, what the file asked for."""
+    found = re.search(r'WeightsUnpickler error:\s+(.+?)(?: by default|\. |\n|$)', str(problem))
+    return found[1] if found else str(problem).splitlines()[0]
 
 
 def _is_whole(path: Path) -> bool:
@@ -116,7 +131,7 @@ def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
         np.dtype,
         np._core.multiarray._reconstruct,
         np._core.multiarray.scalar,
-        *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)),
+        *(type(np.dtype(kind)) for kind in '?bBhHiIlLqQefd'),  # of every boolean, integer and float
         (_method_of_history_buffer, 'builtins.getattr'),
     ]
 
@@ -136,7 +151,7 @@ def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
         content = inner
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
-        raise ValueError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
+        raise InputError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
     # A model saved out of DistributedDataParallel.
     if all(key.startswith('module.') for key in tensors):
         tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}

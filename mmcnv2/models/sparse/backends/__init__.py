@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from mmcnv2.utils.errors import InputError
+
 if TYPE_CHECKING:
     from ..layout import VisibleTokens
 
@@ -29,7 +31,7 @@ class DepthwiseConv(Protocol):
 def check_backend(name: str) -> None:
     """Raises ValueError unless ``name`` is a value of ``sparse_backend``."""
     if name not in BACKENDS:
-        raise ValueError(f'sparse_backend must be one of {", ".join(BACKENDS)}, got {name!r}')
+        raise InputError(f'sparse_backend must be one of {", ".join(BACKENDS)}, got {name!r}')
 
 
 def load_backend(name: str) -> DepthwiseConv:

@@ -1,0 +1,138 @@
+"""Checks annotation files of detection in COCO's format, and that images and label maps are there.
+
+mmdet and mmseg check little: NaN boxes train to NaN, a class that the file does not have shifts the labels of the
+others, polygons far outside and run lengths of the wrong sum read memory that is not theirs.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.fileio import list_from_file
+from mmengine.registry import DefaultScope
+
+from mmcnv2.utils.errors import ConfigError, InputError
+
+from .coco import Problems, check_coco
+from .datasets import find_datasets
+
+
+def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Checks the annotations of the datasets of mmdet (COCO's format) and mmseg, in one pass over each.
+
+    Of the processes of a machine only the first does: the others wait for it when they are joined.
+
+    Args:
+        cfg: Config of a run, whose paths exist.
+        splits: Of 'train', 'val', 'test': the dataloaders that will be used.
+
+    Raises:
+        InputError: Names the file and the first problems with their ids, and says how many there are.
+    """
+    if os.environ.get('LOCAL_RANK', '0') != '0':
+        return
+    checked: list[Mapping] = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        for split in splits:
+            loader = cfg.get(f'{split}_dataloader') or {}
+            for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
+                if dataset in checked:
+                    continue
+                checked.append(dataset)
+                with registry.DATASETS.switch_scope_and_registry(None) as own:
+                    cls = own.get(dataset['type'])
+                bases = {base.__name__ for base in inspect.getmro(cls)}
+                if 'CocoDataset' in bases:
+                    _check_detection(setting, cls, dataset, cfg)
+                elif 'BaseSegDataset' in bases:
+                    _check_segmentation(setting, dataset)
+
+
+def _check_detection(setting: str, cls: type, dataset: Mapping, cfg: Config) -> None:
+    root = Path(dataset.get('data_root') or '')
+    path = root / dataset['ann_file']
+    classes = _class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
+    needs_masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))
+    problems = Problems()
+    content = _read_json(path)
+    for_training = not dataset.get('test_mode', False)
+    check_coco(content, classes, needs_masks, for_training, problems)
+    if not problems:
+        folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
+        files = [str(folder / image['file_name']) for image in content['images']]
+        for missing in _missing(files):
+            problems.add(f'image {missing} does not exist')
+    _report(f'{path} ({setting}.ann_file)', problems)
+    for head, number in _numbers_of_classes('model', cfg.get('model')):
+        if number != len(classes):
+            raise ConfigError(f'{head} is {number}, and {setting} has {len(classes)} classes: make them equal')
+
+
+def _class_names(setting: str, classes: Any) -> list[str]:
+    """As MMEngine takes them: a list, or the path of a file with a name a line."""
+    if not isinstance(classes, str):
+        return list(classes)
+    if not Path(classes).is_file():
+        raise ConfigError(f'{setting}.metainfo.classes must be a list of names or the path of one, got {classes!r}')
+    return list_from_file(classes)
+
+
+def _check_segmentation(setting: str, config: Mapping) -> None:
+    try:
+        dataset = registry.DATASETS.build(dict(config, pipeline=[], serialize_data=False))
+    except Exception as error:
+        raise ConfigError(f'{setting} cannot be built: {type(error).__name__}: {error}') from error
+    items = [dataset.get_data_info(i) for i in range(len(dataset))]
+    if not items:
+        prefix, suffix = dataset.data_prefix.get('img_path'), dataset.img_suffix
+        raise InputError(f'{setting}: no images in {prefix} that end in {suffix} (img_suffix)')
+    problems = Problems()
+    for key, what in (('img_path', 'image'), ('seg_map_path', 'label map')):
+        for path in _missing(item[key] for item in items if item.get(key)):
+            problems.add(f'{what} {path} does not exist')
+    _report(f'{setting} in {config.get("data_root") or "."}', problems)
+
+
+def _read_json(path: Path) -> Any:
+    if path.stat().st_size > 10**7:
+        print(f'checking {path}', flush=True)  # seconds; 20 for the 118,000 images of COCO
+    try:
+        with path.open(encoding='utf-8') as file:
+            return json.load(file)
+    except (ValueError, RecursionError) as error:  # also text that is no UTF-8
+        raise InputError(f'annotation file {path} is no valid JSON, perhaps cut off: {error}') from error
+
+
+def _missing(paths: Iterable[str]) -> Iterator[str]:
+    """Those that do not exist. Folders are listed, which takes one look-up each instead of one a file."""
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
+        if name not in listed[folder]:
+            yield path
+
+
+def _report(where: str, problems: Problems) -> None:
+    if problems:
+        listed = '\n  '.join(problems.shown)
+        more = '\n  ...' if problems.count > len(problems.shown) else ''
+        raise InputError(f'{where} has {problems.count} problems:\n  {listed}{more}\nCorrect or remove these entries')
+
+
+def _numbers_of_classes(setting: str, config: Any) -> Iterator[tuple[str, int]]:
+    """The settings ``num_classes`` of the heads of a model."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if key == 'num_classes' and 'rpn' not in setting:
+                yield f'{setting}.{key}', value
+            yield from _numbers_of_classes(f'{setting}.{key}', value)
+    elif isinstance(config, list | tuple):
+        for i, value in enumerate(config):
+            yield from _numbers_of_classes(f'{setting}.{i}', value)

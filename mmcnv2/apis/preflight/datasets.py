@@ -1,0 +1,25 @@
+"""The datasets of a config."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> Iterator[tuple[str, Mapping]]:
+    """The config of a dataset, and those inside wrappers such as RepeatDataset and ConcatDataset.
+
+    Args:
+        setting: Where the config of the dataset is.
+        dataset: That config.
+        with_wrappers: Whether to yield the wrappers themselves as well.
+
+    Yields:
+        Setting and config of each.
+    """
+    if not isinstance(dataset, Mapping) or not dataset:
+        return
+    inside = {'dataset': dataset['dataset']} if 'dataset' in dataset else {}
+    inside |= {f'datasets.{i}': inner for i, inner in enumerate(dataset.get('datasets', []))}
+    if with_wrappers or not inside:
+        yield setting, dataset
+    for key, inner in inside.items():
+        yield from find_datasets(f'{setting}.{key}', inner, with_wrappers)
