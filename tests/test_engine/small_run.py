@@ -49,7 +49,8 @@ class SmallModel(BaseModel):
 def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, dataset=None, accumulation=1, **kwargs):
     """A runner of the loop that counts epochs or, with ``iterations``, of the one that counts these.
 
-    ``dataloader``, ``checkpoint`` and ``hooks`` add to the data loader, the checkpoint hook, the other hooks.
+    ``dataloader``, ``checkpoint``, ``wrapper`` and ``hooks`` add to the data loader, the checkpoint hook, the
+    optimizer's wrapper, the other hooks.
     """
     torch.manual_seed(0)
     by_epoch = iterations is None
@@ -67,7 +68,8 @@ def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, datas
         )
         | kwargs.get('dataloader', {}),
         train_cfg=loop,
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05), accumulative_counts=accumulation),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05), accumulative_counts=accumulation)
+        | kwargs.get('wrapper', {}),
         param_scheduler=dict(type='ExponentialLR', gamma=0.95, by_epoch=False),
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),

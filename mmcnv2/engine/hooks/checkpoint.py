@@ -70,9 +70,10 @@ class CheckpointHook(hooks.CheckpointHook):
         if is_main_process() and os.path.isdir(self.out_dir):
             for left_over in Path(self.out_dir).glob('.*.pth.tmp'):
                 left_over.unlink()
-        gradients, self._gradients = self._gradients, ()
-        for parameter, grad in zip(runner.model.parameters(), gradients, strict=False):
-            parameter.grad = None if grad is None else grad.to(parameter.device)
+        if self._gradients:
+            for parameter, grad in zip(runner.model.parameters(), self._gradients, strict=True):
+                parameter.grad = None if grad is None else grad.to(parameter.device)
+            self._gradients = ()
 
 
 def is_between_steps(runner: Runner) -> bool:

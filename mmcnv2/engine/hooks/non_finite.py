@@ -15,16 +15,19 @@ from torch import Tensor, nn
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import TrainingStopped
 
+from .checkpoint import is_between_steps
+
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
     """Leaves out a step whose loss or gradients are infinite or NaN, and keeps what led to it.
 
     Weights and the optimizer's state stay as they are. ``non_finite/iter_N_rank_R.pth`` in the work dir gets the
-    files of the batch, the batch, the losses, the weights, and the ``key`` with which ``seed_random_numbers`` seeds
-    the iteration: enough to run it again. ``non_finite_steps`` counts in the log.
+    files of the batch, the batch, the losses, the weights (not those of a sharded model), and the ``key`` with which
+    ``seed_random_numbers`` seeds the iteration: enough to run it again. ``non_finite_steps`` counts in the log.
 
-    The scaler of float16 leaves out steps of its own, which are part of its work and not counted here.
+    The scaler of float16 leaves out steps itself, which is part of its work and not counted here. An optimizer that is
+    none of torch (DeepSpeed's) is not watched.
 
     Args:
         max_in_a_row: Stop after this many in a row.
@@ -45,16 +48,28 @@ class NonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Watches the losses and, just before it moves, the optimizer."""
+        optimizer = runner.optim_wrapper.optimizer
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            print_log(
+                f'Steps that are not finite are not left out: {type(optimizer).__name__} is no optimizer of torch',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
         runner.model.register_forward_hook(self._watch_losses)
-        runner.optim_wrapper.optimizer.register_step_pre_hook(self._leave_out)
+        optimizer.register_step_pre_hook(self._leave_out)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Counts, keeps and, if there are too many, stops."""
-        if not self._left_out:
-            return
-        self._left_out = False
+        if self._left_out:
+            self._left_out = False
+            self._note(runner, data_batch, outputs)
+        if not is_between_steps(runner):
+            self._infinite_loss = False
+
+    def _note(self, runner: Runner, data_batch: dict, outputs: dict) -> None:
         self._count += 1
         self._in_a_row += 1
         runner.message_hub.update_scalar('train/non_finite_steps', self._count)
@@ -68,16 +83,16 @@ class NonFiniteHook(Hook):
         folder = Path(runner.work_dir) / 'non_finite'
         if self._saved < self.max_saved and (self._infinite_loss or get_rank() == 0):
             self._saved += 1
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             content = dict(
                 files=files,
                 inputs=data_batch['inputs'],
                 losses=outputs,
-                state_dict=model.state_dict(),
                 key=(runner.seed, get_rank(), runner.iter, 0),
             )
+            if isinstance(runner, Runner):  # all processes would have to gather the weights of a sharded model
+                model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+                content['state_dict'] = model.state_dict()
             save_checkpoint(content, str(folder / f'iter_{runner.iter + 1}_rank_{get_rank()}.pth'))
-        self._infinite_loss = False
         if self._in_a_row >= self.max_in_a_row:
             raise TrainingStopped(
                 f'loss or gradients were not finite in {self._in_a_row} steps in a row, the last of them in iteration '

@@ -63,14 +63,18 @@ class PreemptionHook(Hook):
         if not number or is_between_steps(runner):
             return
         save_or_stop(runner.save_checkpoint, runner.work_dir, self.FILE_NAME, by_epoch=False)
-        raise Preempted(number, str(Path(runner.work_dir, self.FILE_NAME)))
+        path = Path(runner.work_dir, self.FILE_NAME)
+        if is_main_process():
+            path.with_name('last_checkpoint').write_text(str(path))  # for MMEngine
+        raise Preempted(number, str(path))
 
     def after_train(self, runner: Runner) -> None:
         """Gives the signals back, and removes what the run went on from, as it has ended."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if is_main_process():
-            Path(runner.work_dir, self.FILE_NAME).unlink(missing_ok=True)
+        path = Path(runner.work_dir, self.FILE_NAME)
+        if is_main_process() and path.is_file():  # DeepSpeed's is a folder
+            path.unlink()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
 from mmcnv2.utils.errors import TrainingStopped
 from mmcnv2.utils.seeding import seed_random_numbers
@@ -57,6 +58,21 @@ def test_whole_step_of_accumulation_is_left_out(tmp_path):
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
     steps = {int(state['step']) for state in load(tmp_path / 'iter_18.pth')['optimizer']['state'].values()}
     assert steps == {3}
+
+
+@OPTIM_WRAPPERS.register_module()
+class SkippingOptimWrapper(OptimWrapper):
+    """Leaves out steps itself, as the scaler of float16 does."""
+
+    def step(self, **kwargs):
+        if all(p.grad.isfinite().all() for group in self.param_groups for p in group['params']):
+            super().step(**kwargs)
+
+
+def test_what_a_scaler_leaves_out_does_not_cost_the_next_step(tmp_path):
+    train(tmp_path, broken=(5,), wrapper=dict(type='SkippingOptimWrapper'))
+    steps = {int(state['step']) for state in load(tmp_path / 'iter_18.pth')['optimizer']['state'].values()}
+    assert steps == {15}
 
 
 def test_what_led_to_it_can_be_run_again(tmp_path):
