@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmcnv2.datasets import UnlabelledImages
+from mmcnv2.datasets import UnlabelledImages, UnreadableImageError
 from mmcnv2.utils.errors import InputError
 
 IMAGENET_SAMPLE = Path(__file__).parents[3] / 'shared' / 'data' / 'imagenet1000'
@@ -195,6 +195,19 @@ def test_deleted_file_is_unreadable(tmp_path):
     dataset = with_broken_files(tmp_path, 3, [])
     (tmp_path / '00.png').unlink()
     assert red(dataset[0]) == 1 and dataset.num_unreadable == 1
+
+
+def test_vanished_folder_is_no_unreadable_image(tmp_path):
+    """A network disk that is gone for a moment must not use up ``max_unreadable``."""
+    folder, gone = tmp_path / 'images', tmp_path / 'gone'
+    write_images(folder, [f'{i}.png' for i in range(4)])
+    dataset = UnlabelledImages(data_root=str(folder), max_unreadable=0, pipeline=LOAD_AND_PACK)
+    folder.rename(gone)
+    with pytest.raises(UnreadableImageError, match=r'images/2\.png'):
+        dataset[2]
+    gone.rename(folder)
+    assert red(dataset[2]) == 2
+    assert dataset.num_unreadable == 0
 
 
 def test_too_many_unreadable_stop(tmp_path):
