@@ -43,15 +43,15 @@ class SeededSampler(Sampler):
     Args:
         dataset: What the indices belong to.
         sampler: Config of the other sampler.
-        seed: Of the run.
+        seed: Of the run; None: the one that the other sampler agrees on with other processes.
     """
 
-    def __init__(self, dataset: Dataset, sampler: dict, seed: int) -> None:
+    def __init__(self, dataset: Dataset, sampler: dict, seed: int | None) -> None:
         self.dataset = dataset
         self.sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
         self.rank, self.world_size = get_dist_info()
         self.epoch = 0
-        self.seed = seed
+        self.seed = self.sampler.seed
         self._start = 0
 
     @property

@@ -34,7 +34,8 @@ class _SeededLoop:
 
     def run(self) -> Any:
         """Trains, to the end or until ``TrainingStopped``."""
-        self._sampler.seed = self.runner.seed  # resuming brings that of the checkpoint
+        if not self.runner._randomness_cfg.get('diff_rank_seed'):  # else it is not the same in all processes
+            self._sampler.seed = self.runner.seed  # resuming brings that of the checkpoint
         try:
             return super().run()
         except (RuntimeError, ConnectionError, EOFError) as error:

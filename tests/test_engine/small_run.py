@@ -78,7 +78,7 @@ def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, datas
         custom_hooks=kwargs.get('hooks'),
         resume=resume_from is not None,
         load_from=resume_from and str(resume_from),
-        randomness=dict(seed=kwargs.get('seed', 0)),
+        randomness=dict(seed=0) | kwargs.get('randomness', {}),
         experiment_name=uuid.uuid4().hex,
         default_scope='mmengine',
     )

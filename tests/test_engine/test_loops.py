@@ -52,7 +52,7 @@ def test_going_on_from_any_iteration_is_exact(length, accumulation, tmp_path):
 def test_differences_are_seen(tmp_path):
     """The comparison above is not blind: another seed gives other weights."""
     build_runner(tmp_path / '0', epochs=1).train()
-    build_runner(tmp_path / '1', epochs=1, seed=1).train()
+    build_runner(tmp_path / '1', epochs=1, randomness=dict(seed=1)).train()
     assert '.state_dict.layers.0.weight' in differences(
         load(tmp_path / '0/iter_6.pth'), load(tmp_path / '1/iter_6.pth')
     )
@@ -60,9 +60,21 @@ def test_differences_are_seen(tmp_path):
 
 def test_seed_of_the_checkpoint_is_taken_up(tmp_path):
     """Where a config has none, MMEngine draws one and writes it to the checkpoint."""
-    build_runner(tmp_path / 'whole', seed=5).train()
-    build_runner(tmp_path / 'on', seed=6, resume_from=tmp_path / 'whole/iter_4.pth').train()
+    build_runner(tmp_path / 'whole', randomness=dict(seed=5)).train()
+    build_runner(tmp_path / 'on', randomness=dict(seed=6), resume_from=tmp_path / 'whole/iter_4.pth').train()
     assert differences(load(tmp_path / 'whole' / LAST), load(tmp_path / 'on' / LAST)) == []
+
+
+def test_seed_of_each_process_is_not_that_of_the_order(tmp_path):
+    """With ``diff_rank_seed`` processes draw other masks, but must deal out one order."""
+    options = dict(epochs=1, randomness=dict(diff_rank_seed=True))
+    inputs = torch.cat(record(tmp_path, **options).inputs)
+    assert sorted((inputs[:, 0] * 10).round().int().tolist()) == list(range(12))
+    runner = build_runner(tmp_path, **options)
+    runner.train()
+    assert (
+        runner.train_loop.dataloader.sampler.seed == runner.train_loop.dataloader.sampler.sampler.seed != runner.seed
+    )
 
 
 @pytest.mark.parametrize(('length', 'num_workers'), [(LENGTH[0], 2), (LENGTH[1], 1)])
