@@ -35,7 +35,10 @@ class AtomicLocalBackend(LocalBackend):
 
 
 def write_local_files_atomically() -> None:
-    """Makes ``AtomicLocalBackend`` MMEngine's way to write local files, since not all of it lets one choose."""
+    """Makes ``AtomicLocalBackend`` MMEngine's way to write local files, since not all of it lets one choose.
+
+    Checkpoints are written so from then on. ``mmengine.fileio.put`` keeps a backend that it has used already.
+    """
     register_backend('local', AtomicLocalBackend, prefixes='', force=True)
 
 

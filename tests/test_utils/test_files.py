@@ -4,7 +4,8 @@ import errno
 import os
 
 import pytest
-from mmengine.fileio import put
+import torch
+from mmengine.runner import save_checkpoint
 
 from mmcnv2.utils.files import AtomicLocalBackend, write_local_files_atomically
 
@@ -43,11 +44,13 @@ def test_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_mmengine_writes_so_once_it_is_asked_to(tmp_path):
+def test_mmengine_writes_checkpoints_so_once_it_is_asked_to(tmp_path):
     write_local_files_atomically()
-    path = tmp_path / 'a.bin'
-    (tmp_path / '.a.bin.tmp').symlink_to('/dev/full')
+    path = tmp_path / 'a.pth'
+    save_checkpoint(dict(iter=1), str(path))
+    (tmp_path / '.a.pth.tmp').symlink_to('/dev/full')
     with pytest.raises(OSError, match='No space left'):
-        put(b'new', path)
-    put(b'new', path)
-    assert path.read_bytes() == b'new'
+        save_checkpoint(dict(iter=2), str(path))
+    assert torch.load(path) == dict(iter=1)
+    save_checkpoint(dict(iter=2), str(path))
+    assert torch.load(path) == dict(iter=2)
