@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -52,3 +55,39 @@ def test_pretrained_steps_name_the_checkpoint(quickstart, tmp_path):
         f'model.backbone.init_cfg.checkpoint={tmp_path}/epoch_1.pth',
         'model.backbone.init_cfg.prefix=backbone.',
     ]
+
+
+DRAW = """
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, 'tools')
+import quickstart
+
+quickstart.DATA_ROOT, run_dir = map(Path, sys.argv[1:])
+images = sorted((quickstart.DATA_ROOT / 'val').iterdir())[:2]
+meta = dict(dataset_meta=dict(classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]]))
+torch.save(dict(state_dict={}, meta=meta), run_dir / 'iter_1.pth')
+(run_dir / 'last_checkpoint').write_text(str(run_dir / 'iter_1.pth'))
+print(quickstart.draw_detections({'fresh': run_dir}, images).shape)
+print(quickstart.draw_segmentations({'fresh': run_dir}, images).shape)
+"""
+
+
+def test_pictures_are_drawn_in_a_fresh_process(root, toy_scenes, tmp_path):
+    """Where nothing has prepared torchvision, as in `make quickstart`: image, ground truth and one run."""
+    done = subprocess.run(
+        [sys.executable, '-c', DRAW, toy_scenes, tmp_path],
+        cwd=root,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    shapes = re.findall(r'^\((\d+), (\d+), 3\)$', done.stdout, re.MULTILINE)
+    assert len(shapes) == 2 and shapes[0] == shapes[1]
+    height, width = map(int, shapes[0])
+    assert height > 2 * 192 and width >= 3 * 192  # 96 pixels, drawn twice as large
