@@ -27,8 +27,11 @@ def use_careful_loaders(default_scope: str, allow_pickle: bool = False) -> None:
     """
 
     def load_weights_only(filename: str, map_location: Any = None) -> dict:
-        """On the CPU whatever ``map_location`` says: loading into model and optimizer moves the values."""
-        content = load_checkpoint(filename, allow_pickle)
+        """On the CPU whatever ``map_location`` says: loading into model and optimizer moves the values.
+
+        For 'meta' nobody asks for values, so they are not read.
+        """
+        content = load_checkpoint(filename, allow_pickle, mmap=map_location == 'meta')
         if not isinstance(content, dict):
             raise InputError(f'checkpoint {filename} holds no state dict, but a {type(content).__name__}')
         return content

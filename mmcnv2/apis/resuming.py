@@ -2,6 +2,8 @@
 
 import logging
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -12,9 +14,9 @@ from mmcnv2.utils.errors import ConfigError
 
 
 def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | None:
-    """The checkpoint of the latest iteration in a work dir, with a warning for each damaged one.
+    """The checkpoint of the latest iteration in a work dir, with a warning for each damaged one that would be later.
 
-    Every byte is checked against the checksums in the file, so damage within a tensor is found, too.
+    Every byte of it is checked against the checksums in the file, so damage within a tensor is found, too.
 
     Args:
         work_dir: Folder of the run.
@@ -32,33 +34,51 @@ def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | 
         for path in Path(work_dir).glob(pattern)
         if path.is_file()  # DeepSpeed's are folders
     ]
-    whole: dict[Path, int] = {}
+    iterations: dict[Path, int] = {}
     for path in paths:
-        try:
-            whole[path] = _iteration(path, allow_pickle)
-        except (ValueError, OSError) as error:
-            print_log(f'Left out a damaged checkpoint: {error}', logger='current', level=logging.WARNING)
-    if paths and not whole:
+        with _warned():
+            iterations[path] = _iteration(path, allow_pickle)
+    for path in sorted(iterations, key=iterations.get, reverse=True):
+        with _warned():
+            _check_checksums(path)
+            return str(path)
+    if paths:
         raise ConfigError(
             f'--resume: all checkpoints in {work_dir} are damaged: {", ".join(map(str, paths))}. Name a good one with '
             '--resume PATH, or start anew with another --work-dir'
         )
-    return str(max(whole, key=whole.get)) if whole else None
+    return None
+
+
+@contextmanager
+def _warned() -> Iterator[None]:
+    """Goes on after an error of a file, with a warning."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print_log(f'Left out a damaged checkpoint: {error}', logger='current', level=logging.WARNING)
+
+
+def _check_checksums(path: Path) -> None:
+    """Reads all of a file.
+
+    Raises:
+        ValueError: If a part has another checksum than the file says.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f'{path} (checksum of {damaged})')
 
 
 def _iteration(path: Path, allow_pickle: bool) -> int:
-    """Iterations that a checkpoint has seen.
+    """Iterations that a checkpoint has seen. Its tensors are not read.
 
     Raises:
-        ValueError: If the file is damaged or no checkpoint of a run.
+        ValueError: If the file is cut off or no checkpoint of a run.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f'{path} ({error})') from error
-    if damaged:
-        raise ValueError(f'{path} (checksum of {damaged})')
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f'{path} (File is not a zip file)')
     content = load_checkpoint(str(path), allow_pickle, mmap=True)
     try:
         return content['meta']['iter']

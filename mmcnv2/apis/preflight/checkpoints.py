@@ -76,8 +76,9 @@ def _without_values(model: nn.Module | dict) -> nn.Module:
 
 
 def _read(path: str) -> dict:
+    """Names and shapes, without the values."""
     try:
-        return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+        return CheckpointLoader.load_checkpoint(path, map_location='meta', logger='silent')
     except InputError as error:
         raise ConfigError(str(error)) from error
     except Exception as error:

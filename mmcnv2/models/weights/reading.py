@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
 def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
     """Reads all that ``torch.save`` wrote, onto the CPU; arguments and errors of ``read_state_dict``.
 
-    With ``mmap``, tensors are read when they are used.
+    With ``mmap``, tensors are read when they are used, of files in the format of torch 1.6 or newer.
     """
     path = _local_path(checkpoint)
     if not path.is_file():
@@ -52,7 +53,7 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
         )
     try:
         with torch.serialization.safe_globals(_globals_of_mmengine()):
-            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and is_zipfile(path))
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
         problem = error
     if allow_pickle:
