@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import BinaryIO, NamedTuple
 
 from mmcnv2.utils.errors import InputError, MissingFileError
+from mmcnv2.utils.files import AtomicLocalBackend
 
 _VERSION = 'v1.2'
 _COMPONENT = re.compile(r'(.+?) (\d+) (\d+) (.+?\.\1)(?: |$)')  # a name ends in its extension; both may have spaces
@@ -149,10 +150,7 @@ def write_index(shard: str) -> int:
     lines = [f'{_VERSION} {len(samples)}']
     for sample in samples:
         lines.append(' '.join(f'{_split_name(name)[1]} {offset} {size} {name}' for name, offset, size in sample))
-    unfinished = index_path(shard) + '.part'
-    with open(unfinished, 'w', encoding='utf-8', errors='surrogateescape', newline='\n') as file:
-        file.write('\n'.join(lines) + '\n')
-    os.replace(unfinished, index_path(shard))
+    AtomicLocalBackend().put('\n'.join([*lines, '']).encode('utf-8', 'surrogateescape'), index_path(shard))
     return len(samples)
 
 

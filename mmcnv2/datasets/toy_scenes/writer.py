@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmcnv2.utils.files import AtomicLocalBackend
+
 from .objects import CLASSES
 from .scene import Scene, render_scene
 
@@ -153,10 +155,8 @@ def _read_parameters(path: Path) -> _Parameters | None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write at once or not at all: a file that is there is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(content, indent=None if 'images' in content else 2) + '\n')
-    os.replace(part, path)
+    text = json.dumps(content, indent=None if 'images' in content else 2) + '\n'
+    AtomicLocalBackend().put(text.encode(), path)
 
 
 def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[str, list[list[dict[str, Any]]]]:
