@@ -18,6 +18,11 @@ from mmcnv2.utils.errors import TrainingStopped
 from mmcnv2.utils.seeding import seed_random_numbers
 
 
+def iteration_key(runner: Runner) -> tuple[int, ...]:
+    """What seeds the random numbers of the current iteration in this process. (Keys of samples have three numbers.)"""
+    return runner.seed, get_rank(), runner.iter, 0
+
+
 class _SeededLoop:
     def __init__(self, runner: Runner, dataloader: dict, *args: Any, **kwargs: Any) -> None:
         if not isinstance(dataloader, dict):
@@ -51,7 +56,7 @@ class _SeededLoop:
 
     def run_iter(self, *args: Any) -> None:
         """One iteration, with random numbers of its own."""
-        seed_random_numbers(self.runner.seed, get_rank(), self._iter, 0)  # samples have three numbers
+        seed_random_numbers(*iteration_key(self.runner))
         super().run_iter(*args)
 
 

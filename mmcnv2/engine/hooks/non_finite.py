@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import TrainingStopped
 
+from ..loops import iteration_key
 from .checkpoint import is_between_steps
 
 
@@ -87,7 +88,7 @@ class NonFiniteHook(Hook):
                 files=files,
                 inputs=data_batch['inputs'],
                 losses=outputs,
-                key=(runner.seed, get_rank(), runner.iter, 0),
+                key=iteration_key(runner),
             )
             if isinstance(runner, Runner):  # all processes would have to gather the weights of a sharded model
                 model = runner.model.module if is_model_wrapper(runner.model) else runner.model
