@@ -1,12 +1,11 @@
 """The tools as a user starts them, and images of every kind."""
 
 import io
-import os
-import subprocess
 import sys
 
 import numpy as np
 from PIL import Image
+from processes import run
 
 ALPHA = 100
 PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 12, 34, 56]
@@ -14,14 +13,7 @@ PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 12, 34, 56]
 
 def run_tool(root, *command):
     """Runs a tool in the repository and returns the finished process."""
-    return subprocess.run(
-        [sys.executable, *(str(part) for part in command)],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run(root, sys.executable, *command)
 
 
 def assert_refused(done, *parts):

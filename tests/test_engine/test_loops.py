@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS
+from processes import run
 from torch.utils.data import BatchSampler
 
 from .small_run import build_runner, differences, load
@@ -158,9 +158,7 @@ except TrainingStopped as stop:
 
 def test_death_of_a_worker_is_explained(root, tmp_path):
     """In a process of its own: torch's handler may raise its error a second time, anywhere."""
-    environment = {**os.environ, 'PYTHONPATH': f'{root}:{root}/tests'}
-    command = [sys.executable, '-c', DEATH, tmp_path]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = run(root, sys.executable, '-c', DEATH, tmp_path, timeout=120, PYTHONPATH=f'{root}:{root}/tests')
     expected = r'a worker of train_dataloader died .* were reading .*train_dataloader.num_workers'
     assert re.search(expected, done.stdout.splitlines()[-1]), done.stderr[-2000:]
     assert (tmp_path / 'iter_2.pth').is_file()

@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 
-from test_train_and_test import run
+from processes import run
 
 SRUN = """#!/bin/bash
 # Notes its arguments, then starts the command as two tasks, as srun would.

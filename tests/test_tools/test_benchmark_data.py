@@ -1,26 +1,18 @@
 """tools/analysis_tools/benchmark_data.py started as a user starts it, on a few images."""
 
 import json
-import os
-import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from processes import run
 
 COLUMNS = ['pipeline', 'read (ms)', 'decode (ms)', 'crop, resize, flip (ms)', 'pack (ms)', 'images/s']
 
 
 def benchmark(root, *arguments):
-    return subprocess.run(
-        [sys.executable, 'tools/analysis_tools/benchmark_data.py', *map(str, arguments)],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run(root, sys.executable, 'tools/analysis_tools/benchmark_data.py', *arguments)
 
 
 def cells(line):

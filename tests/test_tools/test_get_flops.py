@@ -3,8 +3,6 @@ really compute."""
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from processes import run
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmcnv2.models.backbones import ARCHITECTURES
@@ -181,14 +180,7 @@ def test_a_mask_reaches_the_backbone_of_a_segmenter_alone(measure):
 
 
 def test_pretraining_recipe(root):
-    done = subprocess.run(
-        [sys.executable, TOOL, FCMAE],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(root, sys.executable, TOOL, FCMAE, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('FCMAE, one image of 224x224, 19 of 49 patches visible (mask ratio 0.6)\n')
     header, *lines = [line for line in done.stdout.splitlines()[2:-2] if not line.startswith('-')]
@@ -202,14 +194,7 @@ def test_pretraining_recipe(root):
 
 def test_a_segmenter_is_measured_in_a_fresh_process(root):
     """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
-    done = subprocess.run(
-        [sys.executable, TOOL, UPERNET, '--shape', '64', '64'],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(root, sys.executable, TOOL, UPERNET, '--shape', 64, 64, timeout=120)
     assert done.returncode == 0, done.stderr
     assert 'decode_head' in done.stdout
 

@@ -1,14 +1,13 @@
 """make_shards.py and index_shards.py started as a user starts them; test_train_and_test.py trains on shards."""
 
-import os
 import re
-import subprocess
 import sys
 import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run
 
 from mmcnv2.datasets import UnlabelledShards
 
@@ -25,15 +24,8 @@ def images(tmp_path):
     return folder
 
 
-def run(root, tool, *arguments):
-    return subprocess.run(
-        [sys.executable, f'tools/dataset_tools/{tool}.py', *map(str, arguments)],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def start(root, tool, *arguments):
+    return run(root, sys.executable, f'tools/dataset_tools/{tool}.py', *arguments)
 
 
 def numbers(folder, shards):
@@ -42,7 +34,7 @@ def numbers(folder, shards):
 
 
 def test_folder_to_shards(root, images, tmp_path):
-    done = run(root, 'make_shards', images, tmp_path / 'out', '--max-images', 3, '--shuffle', 5)
+    done = start(root, 'make_shards', images, tmp_path / 'out', '--max-images', 3, '--shuffle', 5)
     assert done.returncode == 0, done.stderr
     assert '8/8' in done.stdout and re.search(r'ETA: +\d+s', done.stdout)
     said = f"wrote 8 images: data_root='{tmp_path}/out', shards='{{000000..000002}}.tar'"
@@ -51,7 +43,7 @@ def test_folder_to_shards(root, images, tmp_path):
     expected = [order[index] for index in np.random.default_rng(5).permutation(8)]
     assert numbers(tmp_path / 'out', '{000000..000002}.tar') == expected
 
-    done = run(root, 'make_shards', images, tmp_path / 'out')
+    done = start(root, 'make_shards', images, tmp_path / 'out')
     assert done.returncode == 1 and done.stderr == f"make_shards: '{tmp_path}/out' exists already: remove it, or " + (
         'name another folder\n'
     )
@@ -61,7 +53,7 @@ def test_list_to_shards(root, images, tmp_path):
     (tmp_path / 'list.txt').write_text('a/3.png\n6.png\n# not this one\na/0.png 7\n')
     one_image = (images / 'a/3.png').stat().st_size / 1e6
     arguments = ['--list', tmp_path / 'list.txt', '--max-mb', 1.5 * one_image]
-    done = run(root, 'make_shards', images, tmp_path / 'out', *arguments)
+    done = start(root, 'make_shards', images, tmp_path / 'out', *arguments)
     assert done.returncode == 0, done.stderr
     assert numbers(tmp_path / 'out', ['000000.tar', '000001.tar']) == [3, 6, 0]
     assert numbers(tmp_path / 'out', '000000.tar') == [3, 6]
@@ -72,10 +64,10 @@ def test_shards_of_others_are_indexed(root, images, tmp_path):
         with tarfile.open(tmp_path / f'{name}.tar', 'w') as archive:
             for file in files:
                 archive.add(images / file, file)
-    done = run(root, 'index_shards', f'{tmp_path}/x-{{0..1}}.tar')
+    done = start(root, 'index_shards', f'{tmp_path}/x-{{0..1}}.tar')
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith('\nindexed 3 samples\n')
     assert numbers(tmp_path, 'x-{0..1}.tar') == [7, 1, 5]
 
-    done = run(root, 'index_shards', f'{tmp_path}/x-{{1..2}}.tar')
+    done = start(root, 'index_shards', f'{tmp_path}/x-{{1..2}}.tar')
     assert done.returncode == 1 and f'{tmp_path}/x-2.tar' in done.stderr and 'Traceback' not in done.stderr

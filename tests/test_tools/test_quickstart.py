@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
 import sys
 
 import pytest
+from processes import run
 
 
 @pytest.fixture(scope='module')
@@ -78,14 +77,7 @@ print(quickstart.draw_segmentations({'fresh': run_dir}, images).shape)
 
 def test_pictures_are_drawn_in_a_fresh_process(root, toy_scenes, tmp_path):
     """Where nothing has prepared torchvision, as in `make quickstart`: image, ground truth and one run."""
-    done = subprocess.run(
-        [sys.executable, '-c', DRAW, toy_scenes, tmp_path],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run(root, sys.executable, '-c', DRAW, toy_scenes, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     shapes = re.findall(r'^\((\d+), (\d+), 3\)$', done.stdout, re.MULTILINE)
     assert len(shapes) == 2 and shapes[0] == shapes[1]

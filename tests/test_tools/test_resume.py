@@ -1,12 +1,12 @@
 """A run that is killed again and again ends as one that was never stopped, bit for bit."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 
 import pytest
+from launching import environment
+from processes import run
 from test_engine.small_run import differences, load
 
 KILLS = 20
@@ -31,14 +31,8 @@ def start(root, toy_scenes, tmp_path_factory):
 
     def start(name, kills=0, config=CONFIG):
         (folder / 'config.py').write_text(config.format(root=root, data=toy_scenes))
-        done = subprocess.run(
-            [sys.executable, 'tests/test_tools/kill_and_resume.py', folder / 'config.py', folder / name, str(kills)],
-            cwd=root,
-            env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
+        command = [sys.executable, 'tests/test_tools/kill_and_resume.py', folder / 'config.py', folder / name, kills]
+        done = run(root, *command, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
         return folder / name, json.loads(done.stdout)
 
@@ -129,15 +123,7 @@ def test_two_processes(whole, root, toy_scenes):
 
     def train(config, work_dir, *arguments):
         command = ['tools/dist_train.sh', folder / f'{config}.py', '2', '--work-dir', folder / work_dir, *arguments]
-        path = f'{root}:{root}/tests'
-        environment = {
-            **os.environ,
-            'PYTHONPATH': path,
-            'OMP_NUM_THREADS': '1',
-            'PORT': '29547',
-            'PYTHON': sys.executable,
-        }
-        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+        return run(root, *command, **environment(root))
 
     done = train('signal', 'two')
     assert done.returncode != 0

@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 
 import pytest
 import torch
+from processes import run
 
 from mmcnv2.registry import MODELS
 
@@ -68,21 +67,14 @@ def test_memory_by_hand(tool):
     assert tool.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
 
 
-def run(root, tool, *arguments):
-    return subprocess.run(
-        [sys.executable, f'tools/analysis_tools/{tool}.py', *map(str, arguments)],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def start(root, tool, *arguments):
+    return run(root, sys.executable, f'tools/analysis_tools/{tool}.py', *arguments)
 
 
 def test_tables_of_two_recipes(root, tool, tmp_path):
     paths = [RECIPE.format('atto'), RECIPE.format('atto').replace('64xb64', '8xb64-accum8')]
     options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
-    done = run(root, 'scaling_model', *paths, *options)
+    done = start(root, 'scaling_model', *paths, *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'scaling.png').stat().st_size > 10000
     with torch.device('meta'):
@@ -114,13 +106,13 @@ def test_tables_of_two_recipes(root, tool, tmp_path):
     ],
 )
 def test_bad_arguments(root, arguments, message):
-    done = run(root, 'scaling_model', *arguments)
+    done = start(root, 'scaling_model', *arguments)
     assert done.returncode != 0 and message in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_two_processes_beside_one(root, tmp_path):
     options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 3, '--json', tmp_path / 'ddp.json']
-    done = run(root, 'benchmark_ddp', *options)
+    done = start(root, 'benchmark_ddp', *options)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / 'ddp.json').read_text())['rows']
     assert row['images a process'] == 2 and row['efficiency'] == row['alone (ms)'] / row['DDP (ms)']

@@ -2,13 +2,12 @@
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
 import sys
 
 import cv2
 import pytest
+from processes import run
 
 TOOL = 'tools/analysis_tools/steady_state.py'
 
@@ -38,14 +37,7 @@ def test_one_loss_that_is_not_finite_is_told(tool):
 
 
 def start(root, *arguments):
-    return subprocess.run(
-        [sys.executable, TOOL, *arguments],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    return run(root, sys.executable, TOOL, *arguments)
 
 
 def test_tool(root, toy_scenes, tmp_path):

@@ -1,9 +1,7 @@
 """tools/train.py, tools/test.py and dist_train.sh started as a user starts them, on a few toy scenes."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 
 import cv2
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from processes import run
 
 from mmcnv2.registry import MODELS
 
@@ -27,18 +26,6 @@ COMMON = [
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
 ]
-
-
-def run(root, *command, **env):
-    """Runs a command in the repository and returns the finished process."""
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def data_options(task, data):
