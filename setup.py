@@ -37,6 +37,9 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['mmcnv2', 'mmcnv2.*']),
+    # The recipes, where MMEngine and mim look for them: links to configs/ and model-index.yml.
+    package_data={'mmcnv2': ['py.typed', '.mim/model-index.yml', '.mim/configs/**/*.py', '.mim/configs/**/*.yml']},
+    entry_points={'console_scripts': ['mmcnv2 = mmcnv2.cli:main']},
     # No OpenMMLab here: the originals and their onedl- successors share import names, and pip would
     # put one over the other. `import mmcnv2` checks that some are there.
     install_requires=requirements('runtime'),

@@ -16,11 +16,18 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmcnv2', locations=['mmcnv2.models'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmcnv2', locations=['mmcnv2.datasets'])
-DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmcnv2', locations=['mmcnv2.datasets'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmcnv2', locations=['mmcnv2.datasets', 'mmcnv2.resuming']
+)
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='mmcnv2',
+    locations=['mmcnv2.datasets', 'mmcnv2.resuming'],
+)
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmcnv2', locations=['mmcnv2.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmcnv2', locations=['mmcnv2.engine'])
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmcnv2', locations=['mmcnv2.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmcnv2', locations=['mmcnv2.resuming'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,

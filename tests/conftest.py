@@ -11,10 +11,7 @@ from mmengine.registry import DefaultScope
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 
-from mmcnv2.datasets.toy_scenes import write_toy_scenes
-from mmcnv2.utils.torchvision import make_torchvision_importable
-
-make_torchvision_importable()  # for mmpretrain, and MMEngine's report on the environment
+from mmcnv2.toy_scenes import write_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -718,7 +718,7 @@ def test_from_a_fine_tuned_classifier_to_upernet(samples, tmp_path):
 @pytest.mark.parametrize(('task', 'first'), [('mask-rcnn', ()), ('upernet', ('background',))])
 def test_toy_configs_name_the_classes_of_the_toy_scenes(task, first):
     """Configs cannot import, so the names stand there a second time."""
-    from mmcnv2.datasets.toy_scenes import CLASSES
+    from mmcnv2.toy_scenes import CLASSES
 
     cfg = Config.fromfile(ROOT / f'configs/toy/{task}_convnextv2-atto_toy-scenes.py')
     for loader in (cfg.train_dataloader, cfg.val_dataloader):

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmcnv2.utils.torchvision import make_torchvision_importable
 from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +102,6 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 def draw_detections(runs: dict[str, Path], images: list[Path], score_threshold: float = 0.4) -> np.ndarray:
     """Ground truth and the detections of each run, side by side."""
-    make_torchvision_importable()  # mmdet imports mmpretrain where that is installed, and it torchvision
     from mmdet.apis import inference_detector, init_detector
     from pycocotools.coco import COCO
 

@@ -1,8 +1,7 @@
 from .samplers import ChunkedSampler
-from .seeding import SeededDataset, SeededSampler
 from .transforms import (
+    LoadCheckedImage,
     LoadLabelMap,
-    LoadNamedImage,
     LoadRandomResizedCrop,
     LoadRGBImage,
     PackUnlabelled,
@@ -13,13 +12,11 @@ from .unlabelled_shards import UnlabelledShards
 
 __all__ = [
     'ChunkedSampler',
+    'LoadCheckedImage',
     'LoadLabelMap',
-    'LoadNamedImage',
     'LoadRGBImage',
     'LoadRandomResizedCrop',
     'PackUnlabelled',
-    'SeededDataset',
-    'SeededSampler',
     'UnlabelledImages',
     'UnlabelledShards',
     'UnreadableImageError',

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
 
-from mmcnv2.utils.errors import InputError, MissingFileError
+from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
 from mmcnv2.utils.files import AtomicLocalBackend
 
 _VERSION = 'v1.2'
@@ -53,7 +53,7 @@ def _webdataset() -> ModuleType:
     try:
         import webdataset
     except ImportError as error:
-        raise ImportError('tar shards need webdataset: pip install webdataset') from error
+        raise MissingPackageError('tar shards need webdataset: pip install webdataset') from error
     return webdataset
 
 
@@ -85,7 +85,7 @@ def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, 
     unfinished = f'{folder}.part'
     for path in (folder, unfinished):
         if os.path.lexists(path):
-            raise FileExistsError(f'{path!r} exists already: remove it, or name another folder')
+            raise ExistingFileError(f'{path!r} exists already: remove it, or name another folder')
     os.makedirs(unfinished)
     try:
         writer = _webdataset().ShardWriter(

@@ -6,15 +6,12 @@ from .hooks import (
     ReconstructionHook,
     ThroughputHook,
 )
-from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .strategies import FSDPStrategy
 
 __all__ = [
     'CheckpointHook',
-    'EpochBasedTrainLoop',
     'FSDPStrategy',
-    'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
     'NonFiniteHook',
     'Preempted',

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 import runpy
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 
 class Requirement(NamedTuple):
@@ -22,6 +24,11 @@ class Requirement(NamedTuple):
     minimum: str
     below: str
     distribution: str
+
+    @property
+    def versions(self) -> SpecifierSet:
+        """The versions that fit. A pre-release counts as its release."""
+        return SpecifierSet(f'>={self.minimum},<{self.below}')
 
 
 REQUIREMENTS = (
@@ -61,7 +68,7 @@ def installed_version(module: str) -> str | None:
 def _problem(requirement: Requirement) -> list[str]:
     module, minimum, below, distribution = requirement
     found = installed_version(module)
-    if found is not None and _release(minimum) <= _release(found) < _release(below):
+    if found is not None and Version(found).base_version in requirement.versions:
         return []
     command = f"pip install '{distribution}>={minimum},<{below}'"
     if module == 'mmcv':  # without the option pip builds it without its operators
@@ -71,7 +78,3 @@ def _problem(requirement: Requirement) -> list[str]:
         command = f'pip uninstall -y {" ".join(sorted(originals))} && {command}'
     state = 'is missing' if found is None else f'{found} does not fit'
     return [f'  {module} {state} (needed: >={minimum}, <{below}): {command}']
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r'\d+', version)[:3])

@@ -13,5 +13,13 @@ class MissingFileError(InputError, FileNotFoundError):
     """A file or folder is not there."""
 
 
+class ExistingFileError(InputError, FileExistsError):
+    """A file or folder is there already, and is left alone."""
+
+
+class MissingPackageError(InputError, ImportError):
+    """An optional package is not installed. The message says how to install it."""
+
+
 class TrainingStopped(Exception):
     """A training cannot or should not go on. The message is all there is to say; the tools print no traceback."""

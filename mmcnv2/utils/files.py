@@ -1,55 +1,66 @@
 """Files that are written whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
 
-class AtomicLocalBackend(LocalBackend):
-    """Local files, written under a temporary name, forced to the disk and then renamed.
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; at the end the file is forced to the disk and renamed to ``path``.
 
-    Whatever stops the writing, a file has all of its old or all of its new content. What a killed process leaves is
-    ``.NAME.tmp``, at most one for each name.
+    Whatever stops the writing, ``path`` has all of its old or all of its new content. Folders are made. The temporary
+    name is ``.tmp.NAME`` in the same folder, with the ending of ``path``; a killed process may leave it, at most one
+    for each name, and an error removes it.
+
+    Raises:
+        OSError: If the file could not be written, e.g. as the disk is full.
     """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes bytes; folders are made.
-
-        Raises:
-            OSError: If they could not be written, e.g. as the disk is full. The file is then what it was before.
-        """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_name(path)
-        try:
-            with temporary.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name of its own
-
-
-def write_local_files_atomically() -> None:
-    """Makes ``AtomicLocalBackend`` MMEngine's way to write local files, since not all of it lets one choose.
-
-    Checkpoints are written so from then on. ``mmengine.fileio.put`` keeps a backend that it has used already.
-    """
-    register_backend('local', AtomicLocalBackend, prefixes='', force=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)  # the new name, too
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name of its own
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def temporary_name(path: Path) -> Path:
-    """Where the content of ``path`` is written first."""
-    return path.with_name(f'.{path.name}.tmp')
+    """Return where the content of ``path`` is written first."""
+    return path.with_name(f'.tmp.{path.name}')
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's backend for local files, with files that are written whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes.
+
+        Raises:
+            OSError: If they could not be written. The file is then what it was before.
+        """
+        with written_whole(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+
+#: Settings with which MMEngine writes a checkpoint by ``AtomicLocalBackend``.
+ATOMIC_BACKEND_ARGS = dict(backend='atomic_local')
+register_backend(ATOMIC_BACKEND_ARGS['backend'], AtomicLocalBackend, force=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)  # the new name, too
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

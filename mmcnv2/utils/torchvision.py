@@ -1,33 +1,30 @@
-"""torchvision beside a CPU-only torch, for timm and mmpretrain, which import it.
+"""torchvision beside a CPU-only torch, for mmdet's and mmseg's inferencers, timm and mmpretrain, which import it.
 
 The package index has torchvision built for CUDA. Without CUDA's libraries its compiled operators do not load, and the
 import fails where it refers to them: ``operator torchvision::nms does not exist``. Nothing else needs them.
 """
 
-import importlib
-import importlib.util
-import sys
+from types import ModuleType
 
-import torch
+from wrapt import register_post_import_hook
 
 SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 
-_declared: list[torch.library.Library] = []  # held: operators go with their library
+_libraries: list = []  # held: operators go with their library
 
 
-def make_torchvision_importable() -> None:
-    """Imports torchvision if it is installed, declaring the operators that it lacks (calling them is an error)."""
-    if importlib.util.find_spec('torchvision') is None:
+def declare_missing_operators() -> None:
+    """Have the operators declared that torchvision lacks, when it is imported. (Calling one is then an error.)"""
+    # Its first import of its own is the module that loads the compiled operators.
+    register_post_import_hook(_declare, 'torchvision.extension')
+
+
+def _declare(extension: ModuleType) -> None:
+    if extension._has_ops():
         return
-    try:
-        importlib.import_module('torchvision')
-    except RuntimeError as error:
-        if 'torchvision::nms' not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-            del sys.modules[name]
-        library = torch.library.Library('torchvision', 'DEF')
-        for name in ('nms', 'qnms'):
-            library.define(name + SIGNATURE)
-        _declared.append(library)
-        importlib.import_module('torchvision')
+    import torch
+
+    library = torch.library.Library('torchvision', 'DEF')
+    for name in ('nms', 'qnms'):
+        library.define(name + SIGNATURE)
+    _libraries.append(library)

@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pycocotools.mask
 import pytest
+from helpers.bad_input import assert_refused, run_tool
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from mmcnv2.apis import InputError, check_annotations
-
-from .helpers import assert_refused, run_tool
+from mmcnv2.preflight import check_annotations
+from mmcnv2.utils.errors import InputError
 
 CLASSES = ['ball', 'box']
 HEIGHT, WIDTH = 48, 64

@@ -8,14 +8,16 @@ from argparse import ArgumentParser
 from importlib import import_module
 
 import pytest
+from helpers.bad_input import assert_refused, run_tool
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS, DefaultScope
 
 from mmcnv2 import registry
-from mmcnv2.apis import ConfigError, InputError, add_config_arguments, check_settings, errors_in_one_line, load_config
-
-from .helpers import assert_refused, run_tool
+from mmcnv2.cli.arguments import add_config_arguments, load_config
+from mmcnv2.cli.errors import errors_in_one_line
+from mmcnv2.preflight import check_settings
+from mmcnv2.utils.errors import ConfigError, InputError
 
 TOY = 'configs/toy/{}_convnextv2-atto_toy-scenes.py'
 

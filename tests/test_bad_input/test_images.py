@@ -10,13 +10,18 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers.bad_input import ALPHA, encode
 from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from mmcnv2.datasets import LoadNamedImage, LoadRandomResizedCrop, LoadRGBImage, UnlabelledImages, UnreadableImageError
-
-from .helpers import ALPHA, encode
+from mmcnv2.datasets import (
+    LoadCheckedImage,
+    LoadRandomResizedCrop,
+    LoadRGBImage,
+    UnlabelledImages,
+    UnreadableImageError,
+)
 
 KINDS = [
     *(('PNG', mode) for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')),
@@ -72,14 +77,14 @@ def test_read_downstream(tmp_path, kind, mode):
     """mmcv's pixels. They are the same, but OpenCV blends a TIFF that has alpha with black."""
     data, expected = encode(kind, mode)
     (tmp_path / 'image.dat').write_bytes(data)
-    image = rgb(LoadNamedImage(), tmp_path / 'image.dat')
+    image = rgb(LoadCheckedImage(), tmp_path / 'image.dat')
     np.testing.assert_array_equal(image, rgb(LoadImageFromFile(), tmp_path / 'image.dat'))
     if (kind, mode) == ('TIFF', 'RGBA'):
         expected = expected * (ALPHA / 255)
     assert np.abs(image - expected.astype(float)).max() <= (3 if kind in ('JPEG', 'TIFF') else 0)
 
 
-@pytest.mark.parametrize('load', [LoadRGBImage(), LoadNamedImage()])
+@pytest.mark.parametrize('load', [LoadRGBImage(), LoadCheckedImage()])
 @pytest.mark.parametrize(('kind', 'name'), [('PNG', 'a.jpg'), ('JPEG', 'a.png'), ('WEBP', 'a.bmp'), ('GIF', 'a.tif')])
 def test_extension_does_not_matter(tmp_path, load, kind, name):
     data, expected = encode(kind, 'RGB' if kind != 'GIF' else 'P')
@@ -87,7 +92,7 @@ def test_extension_does_not_matter(tmp_path, load, kind, name):
     assert np.abs(rgb(load, tmp_path / name).astype(int) - expected).max() <= 3
 
 
-@pytest.mark.parametrize('load', [LoadRGBImage(), LoadNamedImage()])
+@pytest.mark.parametrize('load', [LoadRGBImage(), LoadCheckedImage()])
 @pytest.mark.parametrize('kind', ['GIF', 'WEBP', 'PNG', 'TIFF'])
 def test_first_frame_of_an_animation(tmp_path, load, kind):
     frames = [Image.new('RGB', (6, 4), colour) for colour in [(255, 0, 0), (0, 255, 0), (0, 0, 255)]]
@@ -97,7 +102,7 @@ def test_first_frame_of_an_animation(tmp_path, load, kind):
     np.testing.assert_array_equal(rgb(load, tmp_path / 'a.dat'), np.full((4, 6, 3), (255, 0, 0)))
 
 
-@pytest.mark.parametrize('load', [LoadRGBImage(), LoadNamedImage()])
+@pytest.mark.parametrize('load', [LoadRGBImage(), LoadCheckedImage()])
 @pytest.mark.parametrize(('orientation', 'red_corner'), [(3, (15, 31)), (6, (0, 15)), (8, (31, 0))])
 def test_exif_orientation_is_applied(tmp_path, load, orientation, red_corner):
     """3: by 180 degrees, 6: to be turned clockwise, 8: the other way. Stored is 32x16 with red at its top left."""
@@ -111,7 +116,7 @@ def test_exif_orientation_is_applied(tmp_path, load, orientation, red_corner):
     assert upright[red_corner][0] > 200 and (upright[..., 0] > 200).mean() == pytest.approx(1 / 8, abs=0.02)
 
 
-@pytest.mark.parametrize('load', [LoadRGBImage(), LoadNamedImage()])
+@pytest.mark.parametrize('load', [LoadRGBImage(), LoadCheckedImage()])
 @pytest.mark.parametrize('exif', [b'', b'MM\0*\xff\xff\xff\xff', b'II*\0\x08\0\0\0\xff\xff'], ids=['none', 'MM', 'II'])
 def test_broken_exif_counts_as_none(tmp_path, load, exif):
     Image.new('RGB', (8, 4), (9, 9, 9)).save(tmp_path / 'a.jpg', exif=b'Exif\0\0' + exif)
@@ -127,7 +132,7 @@ def test_cut_off(tmp_path, kind, mode, options, share):
     data, _ = encode(kind, mode, (48, 64), **options)
     path = tmp_path / 'image.dat'
     path.write_bytes(data[: int(share * len(data))])
-    for transform in (LoadRGBImage(), LoadRandomResizedCrop(8), LoadNamedImage()):
+    for transform in (LoadRGBImage(), LoadRandomResizedCrop(8), LoadCheckedImage()):
         refusal(transform, path)
 
 
@@ -142,14 +147,14 @@ def test_flipped_bits(tmp_path, kind, mode, options, seed):
         damaged[position] ^= 1 << rng.integers(8)
     path = tmp_path / 'image.dat'
     path.write_bytes(damaged)
-    for transform in (LoadRGBImage(), LoadNamedImage()):
+    for transform in (LoadRGBImage(), LoadCheckedImage()):
         try:
             rgb(transform, path)
         except UnreadableImageError as error:
             assert error.path == str(path) and error.reason
 
 
-@pytest.mark.parametrize('load', [LoadRGBImage(), LoadNamedImage()])
+@pytest.mark.parametrize('load', [LoadRGBImage(), LoadCheckedImage()])
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
@@ -186,7 +191,7 @@ def test_pixels_of_32_bits(tmp_path, pixels, read):
     """OpenCV decodes none of them to 8 bits."""
     path = tmp_path / 'a.tif'
     Image.fromarray(pixels[None]).save(path)
-    refusal(LoadNamedImage(), path)
+    refusal(LoadCheckedImage(), path)
     if read is None:
         assert 'convert the file to 8 bits' in refusal(LoadRGBImage(), path)
     else:
@@ -217,9 +222,9 @@ def test_damaged_files_are_skipped_in_pretraining(tmp_path):
 def test_size_of_the_annotation_file(tmp_path):
     Image.new('RGB', (8, 4)).save(tmp_path / 'a.png')
     image = dict(img_path=str(tmp_path / 'a.png'))
-    assert LoadNamedImage()(dict(image, height=4, width=8))['img'].shape == (4, 8, 3)
+    assert LoadCheckedImage()(dict(image, height=4, width=8))['img'].shape == (4, 8, 3)
     with pytest.raises(UnreadableImageError, match=r'a\.png.*the image is 8x4, the annotation file says 4x8'):
-        LoadNamedImage()(dict(image, height=8, width=4))
+        LoadCheckedImage()(dict(image, height=8, width=4))
 
 
 # ---- decompression bombs: 30000x30000, 900 million pixels ----
@@ -256,7 +261,7 @@ def bomb(kind):
 
 
 BOMBS = ['PNG whole', 'JPEG', 'TIFF', 'GIF', 'BMP', 'HDR']
-READERS = ['LoadRGBImage', 'LoadRandomResizedCrop', 'LoadNamedImage', 'LoadLabelMap']
+READERS = ['LoadRGBImage', 'LoadRandomResizedCrop', 'LoadCheckedImage', 'LoadLabelMap']
 READ_BOMB = """
 import json, resource, sys
 import mmcnv2.datasets

@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers.bad_input import assert_refused, run_tool
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
-from mmcnv2.apis import InputError, check_annotations
 from mmcnv2.datasets import LoadLabelMap
-
-from .helpers import assert_refused, run_tool
+from mmcnv2.preflight import check_annotations
+from mmcnv2.utils.errors import InputError
 
 HEIGHT, WIDTH = 12, 20
 LABELS = (np.indices((HEIGHT, WIDTH)).sum(axis=0) % 7).astype(np.uint8)

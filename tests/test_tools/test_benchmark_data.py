@@ -6,7 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from processes import run
+from helpers.processes import run
 
 COLUMNS = ['pipeline', 'read (ms)', 'decode (ms)', 'crop, resize, flip (ms)', 'pack (ms)', 'images/s']
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from test_models.helpers import ARCH, build_fcmae, case, double_weights, error
+from helpers.models import ARCH, build_fcmae, case, double_weights, error
 
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import random_mask

@@ -8,10 +8,10 @@ import sys
 import cv2
 import pytest
 import torch
-from launching import environment, launch, launch_with_slurm
+from helpers.launching import environment, launch, launch_with_slurm
+from helpers.models import error
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from test_models.helpers import error
 from test_train_and_test import scalars
 
 # What equality takes: masks and images that do not depend on the process. With a large eps, a step of AdamW keeps some

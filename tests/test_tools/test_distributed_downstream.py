@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from launching import launch, launch_with_slurm
+from helpers.launching import launch, launch_with_slurm
 from mmengine.config import Config
 from mmengine.runner import Runner
 from test_train_and_test import CONFIG, data_options, scalars

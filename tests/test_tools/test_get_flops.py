@@ -7,10 +7,10 @@ import sys
 
 import pytest
 import torch
+from helpers.processes import run
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from processes import run
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmcnv2.models.backbones import ARCHITECTURES
@@ -283,7 +283,7 @@ def test_size_of_the_training_images(tool, settings, size):
         ),
         (('configs/_base_/default_runtime.py',), 'default_runtime.py has no model'),
         ((TOY.format('fcmae'), '--json', 'no/such/folder/out.json'), "No such file.*'no/such/folder/out.json'"),
-        (('configs/toy/fcmae_convnextv2-ato.py',), 'did you mean configs/toy/fcmae_convnextv2-atto_toy-scenes.py'),
+        (('configs/toy/fcmae_convnextv2-ato.py',), 'did you mean mmcnv2::toy/fcmae_convnextv2-atto_toy-scenes.py'),
     ],
 )
 def test_mistakes_are_named(measure, arguments, message):

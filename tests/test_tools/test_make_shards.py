@@ -6,8 +6,8 @@ import tarfile
 
 import numpy as np
 import pytest
+from helpers.processes import run
 from PIL import Image
-from processes import run
 
 from mmcnv2.datasets import UnlabelledShards
 

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
+from helpers.foreign import foreign_state_dict
+from helpers.models import ARCH, OTHER_ARCH, build_backbone, build_fcmae, error
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from test_models.helpers import ARCH, OTHER_ARCH, build_backbone, build_fcmae, error
-from test_models.test_weights.foreign import foreign_state_dict
 
-from mmcnv2.models.weights import read_state_dict
+from mmcnv2.models.weights.reading import read_state_dict
 
 
 def run(root, tool, *arguments):

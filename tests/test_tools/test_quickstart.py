@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from processes import run
+from helpers.processes import run
 
 
 @pytest.fixture(scope='module')

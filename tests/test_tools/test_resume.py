@@ -5,9 +5,9 @@ import signal
 import sys
 
 import pytest
-from launching import environment
-from processes import run
-from test_engine.small_run import differences, load
+from helpers.launching import environment
+from helpers.processes import run
+from helpers.small_run import differences, load
 
 KILLS = 20
 CONFIG = """
@@ -31,7 +31,7 @@ def start(root, toy_scenes, tmp_path_factory):
 
     def start(name, kills=0, config=CONFIG):
         (folder / 'config.py').write_text(config.format(root=root, data=toy_scenes))
-        command = [sys.executable, 'tests/test_tools/kill_and_resume.py', folder / 'config.py', folder / name, kills]
+        command = [sys.executable, 'tests/helpers/kill_and_resume.py', folder / 'config.py', folder / name, kills]
         done = run(root, *command, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
         return folder / name, json.loads(done.stdout)
@@ -108,7 +108,7 @@ def test_downstream(start, task):
 
 PREEMPTED = """
 _base_ = 'fcmae.py'
-custom_imports = dict(imports=['mmcnv2', 'test_engine.test_hooks.test_preemption'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmcnv2', 'helpers.small_run'], allow_failed_imports=False)
 train_cfg = dict(max_epochs=4)
 custom_hooks = [dict(type='SignalSender', number={number}, iteration=6, rank=1)]
 """

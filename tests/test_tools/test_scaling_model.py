@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from processes import run
+from helpers.processes import run
 
 from mmcnv2.registry import MODELS
 

@@ -7,7 +7,7 @@ import sys
 
 import cv2
 import pytest
-from processes import run
+from helpers.processes import run
 
 TOOL = 'tools/analysis_tools/steady_state.py'
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.processes import run
 from mmengine.config import Config
-from processes import run
 
 from mmcnv2.registry import MODELS
 
@@ -176,7 +176,7 @@ def test_two_processes_read_shards(root, toy_scenes, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['configs/toy/fcmae_convnextv2-ato_toy-scenes.py'], 'did you mean configs/toy/fcmae_convnextv2-atto'),
+        (['configs/toy/fcmae_convnextv2-ato_toy-scenes.py'], 'did you mean mmcnv2::toy/fcmae_convnextv2-atto'),
         (
             [CONFIG.format('mask-rcnn'), '--cfg-options', 'train_dataloader.dataset.data_root=/no/such/folder'],
             'train_dataloader.dataset.data_root: /no/such/folder does not exist',

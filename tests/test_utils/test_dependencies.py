@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import packaging
 import pytest
 
 import mmcnv2
@@ -62,10 +63,11 @@ def test_all_problems_are_in_one_message(tmp_path):
 
 
 def test_a_missing_package(tmp_path):
-    # No site-packages (-S): nothing is installed but the standard library.
+    # No site-packages (-S): nothing is installed but the standard library, and packaging, which pip brings.
+    (tmp_path / 'packaging').symlink_to(Path(packaging.__file__).parent)
     result = subprocess.run(
         [sys.executable, '-S', '-c', 'import mmcnv2'],
-        env={'PYTHONPATH': str(ROOT)},
+        env={'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}'},
         capture_output=True,
         text=True,
         cwd=tmp_path,

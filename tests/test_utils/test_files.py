@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.runner import save_checkpoint
 
-from mmcnv2.utils.files import AtomicLocalBackend, write_local_files_atomically
+from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS, AtomicLocalBackend, written_whole
 
 
 def test_a_file_is_never_half_written(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_folders_are_made(tmp_path):
 def test_full_disk(tmp_path):
     path = tmp_path / 'a.bin'
     path.write_bytes(b'old')
-    (tmp_path / '.a.bin.tmp').symlink_to('/dev/full')
+    (tmp_path / '.tmp.a.bin').symlink_to('/dev/full')
     with pytest.raises(OSError, match=r'No space left on device.*a\.bin') as caught:
         AtomicLocalBackend().put(b'new', path)
     assert caught.value.errno == errno.ENOSPC
@@ -44,13 +44,21 @@ def test_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_mmengine_writes_checkpoints_so_once_it_is_asked_to(tmp_path):
-    write_local_files_atomically()
+def test_mmengine_writes_checkpoints_so_where_it_is_asked_to(tmp_path):
     path = tmp_path / 'a.pth'
-    save_checkpoint(dict(iter=1), str(path))
-    (tmp_path / '.a.pth.tmp').symlink_to('/dev/full')
+    save_checkpoint(dict(iter=1), str(path), backend_args=ATOMIC_BACKEND_ARGS)
+    (tmp_path / '.tmp.a.pth').symlink_to('/dev/full')
     with pytest.raises(OSError, match='No space left'):
-        save_checkpoint(dict(iter=2), str(path))
+        save_checkpoint(dict(iter=2), str(path), backend_args=ATOMIC_BACKEND_ARGS)
     assert torch.load(path) == dict(iter=1)
-    save_checkpoint(dict(iter=2), str(path))
+    save_checkpoint(dict(iter=2), str(path), backend_args=ATOMIC_BACKEND_ARGS)
     assert torch.load(path) == dict(iter=2)
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(ZeroDivisionError), written_whole(path) as temporary:
+        temporary.write_text('half')
+        raise ZeroDivisionError
+    assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]

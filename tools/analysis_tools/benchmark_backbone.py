@@ -21,7 +21,6 @@ import mmcnv2  # noqa: F401
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import PATCH_SIZE
 from mmcnv2.registry import MODELS
-from mmcnv2.utils.torchvision import make_torchvision_importable
 
 TOLERANCE = dict(fp32=1e-4, bf16=3e-2, fp16=3e-2)
 
@@ -139,7 +138,6 @@ def measure(arch: str, image_size: int, names: list[str], args: argparse.Namespa
 
 def main() -> None:
     args = parse_args()
-    make_torchvision_importable()
     names = installed(['mmcnv2', *(name for name in args.against if name != 'mmcnv2')], args.archs[0])
     about = dict(
         environment=environment(args.device),

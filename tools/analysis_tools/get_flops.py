@@ -34,11 +34,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import mmcnv2.apis as apis
+from mmcnv2.cli.arguments import load_config
 from mmcnv2.models import FCMAE, ConvNeXtV2
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.models.sparse.layout import VisibleTokens
-from mmcnv2.utils.torchvision import make_torchvision_importable
+from mmcnv2.utils.errors import ConfigError
 
 SPLIT = ('', 'backbone', 'roi_head')  # modules whose parts are listed, by name in the model; '' is the model
 
@@ -83,16 +83,15 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         ConfigError: If there is no model, or it cannot be built, or its backbone is another one.
     """
-    make_torchvision_importable()  # mmseg and mmpretrain import it
     if not cfg.get('model'):
-        raise apis.ConfigError(f'{cfg.filename} has no model: name a config that does, e.g. one of configs/toy')
+        raise ConfigError(f'{cfg.filename} has no model: name a config that does, e.g. one of configs/toy')
     try:
         with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
             model = MODELS.build(copy.deepcopy(cfg.model))  # mmpretrain's classifier writes into its config
     except Exception as error:
-        raise apis.ConfigError(f'cannot build the model of {cfg.filename}: {type(error).__name__}: {error}') from error
+        raise ConfigError(f'cannot build the model of {cfg.filename}: {type(error).__name__}: {error}') from error
     if not isinstance(getattr(model, 'backbone', None), ConvNeXtV2):
-        raise apis.ConfigError(f'the model of {cfg.filename} must have a backbone of type mmcnv2.ConvNeXtV2')
+        raise ConfigError(f'the model of {cfg.filename} must have a backbone of type mmcnv2.ConvNeXtV2')
     # Not left on meta, where asking for autocast raises an error. The mode is not active in the forward pass: the mask
     # and the index tables made from it are real tensors, which operations on fake ones accept.
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -107,10 +106,10 @@ def image_size(cfg: Config, shape: list[int] | None) -> tuple[int, int]:
     """
     size = tuple(shape) if shape else _training_size(cfg)
     if size is None:
-        raise apis.ConfigError(f'{cfg.filename} does not say how large its training images are: add --shape H W')
+        raise ConfigError(f'{cfg.filename} does not say how large its training images are: add --shape H W')
     if any(side <= 0 or side % PATCH_SIZE for side in size):
         expected = f'positive multiples of {PATCH_SIZE}, as they are after padding (--shape H W)'
-        raise apis.ConfigError(f'height and width must be {expected}, got {size[0]} {size[1]}')
+        raise ConfigError(f'height and width must be {expected}, got {size[0]} {size[1]}')
     return size
 
 
@@ -181,7 +180,7 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
     # mmdet and mmseg know no mask; FCMAE gives the backbone the same one.
     hook = backbone.register_forward_pre_hook(lambda _, args, kwargs: (args[:1], dict(mask=mask)), with_kwargs=True)
     image = next(backbone.parameters()).new_empty(1, backbone.in_channels, *size)
-    load_backend = mock.patch('mmcnv2.models.sparse.layout.load_backend', return_value=visible_depthwise_conv)
+    load_backend = mock.patch('mmcnv2.models.sparse.backends.load_backend', return_value=visible_depthwise_conv)
     try:
         with torch.no_grad(), load_backend, FlopCounterMode(display=False) as counter:
             if isinstance(model, FCMAE):
@@ -190,7 +189,7 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
                 model(image, [BaseDataElement(metainfo=dict(img_shape=size))], mode='tensor')
     except Exception as error:
         what = f'{type(model).__name__} on an image of {size[0]}x{size[1]}'
-        raise apis.ConfigError(f'cannot count {what}: {type(error).__name__}: {error}') from error
+        raise ConfigError(f'cannot count {what}: {type(error).__name__}: {error}') from error
     finally:
         hook.remove()
     # The counter's names start with the class of the model. It counts two operations for each multiply-add.
@@ -259,7 +258,7 @@ def table(total: Part) -> str:
 def main() -> None:
     args = parse_args()
     try:
-        cfg = apis.load_config(args)
+        cfg = load_config(args)
         model = build_model(cfg)
         size = image_size(cfg, args.shape)
         title = f'{type(model).__name__}, one image of {size[0]}x{size[1]}'
@@ -280,7 +279,7 @@ def main() -> None:
         print(f'{title}\n\n{table(total)}\n\nMACs: multiply-adds of convolutions and matrix products (see --help)')
         if args.json:
             Path(args.json).write_text(json.dumps(facts | asdict(total), indent=2) + '\n')
-    except (apis.ConfigError, ValueError, OSError) as error:
+    except (ConfigError, ValueError, OSError) as error:
         sys.exit(f'error: {error}')
 
 

@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from measure import Table
 from mmengine.config import Config
 
-import mmcnv2.apis as apis
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
+from mmcnv2.utils.errors import ConfigError
 
 BUCKET = 25 * 2**20
 BYTES = dict(weights=4, gradients=4, buckets=4, adamw=8)  # of a parameter, in fp32, with DDP
@@ -128,7 +128,7 @@ def count(path: str) -> tuple[int, int, int]:
     """Parameters, multiply-adds of an image with the recipe's mask, and images of a step of a config."""
     cfg = Config.fromfile(path)
     if cfg.get('model', {}).get('type') not in ('FCMAE', 'mmcnv2.FCMAE'):
-        raise apis.ConfigError(f'{path} is no pre-training recipe: its model must be of type FCMAE')
+        raise ConfigError(f'{path} is no pre-training recipe: its model must be of type FCMAE')
     model = build_model(cfg)
     height, width = image_size(cfg, None)
     mask = random_mask(1, (height // PATCH_SIZE, width // PATCH_SIZE), model.mask_ratio)
@@ -183,7 +183,7 @@ def main() -> None:
     cluster = Cluster(**{name: getattr(args, name) for name in fields})
     try:
         curves = {path: report(path, args.gpus, cluster) for path in args.configs}
-    except (apis.ConfigError, OSError) as error:
+    except (ConfigError, OSError) as error:
         sys.exit(f'error: {error}')
     if args.picture:
         draw(curves, args.picture)

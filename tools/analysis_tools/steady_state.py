@@ -18,7 +18,10 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-import mmcnv2.apis as apis
+from mmcnv2.cli.arguments import add_config_arguments, load_config
+from mmcnv2.cli.errors import errors_in_one_line
+from mmcnv2.engine.runner import build_runner
+from mmcnv2.preflight import check_dataset_paths
 
 EVERY = 10
 PAGE = os.sysconf('SC_PAGE_SIZE') / 2**20  # MB
@@ -96,7 +99,7 @@ def draw(rows: list[tuple[int, float, int, float]], path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    apis.add_config_arguments(parser)
+    add_config_arguments(parser)
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--warmup', type=int, default=500, help='iterations before memory must be steady')
     parser.add_argument('--picture', metavar='FILE.png', help='draw memory, open files and loss')
@@ -105,11 +108,11 @@ def main() -> None:
     if not args.warmup + 2 * EVERY <= args.iterations:
         parser.error(f'--iterations must be at least --warmup + {2 * EVERY}, got {args.iterations} and {args.warmup}')
     recorder = ResourceRecorder(args.iterations)
-    with apis.errors_in_one_line(), contextlib.suppress(LongEnough):
-        cfg = apis.load_config(args)
+    with errors_in_one_line(), contextlib.suppress(LongEnough):
+        cfg = load_config(args)
         cfg.train_cfg.update({key: args.iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
-        apis.check_dataset_paths(cfg, ('train', 'val'))
-        runner = apis.build_runner(cfg)
+        check_dataset_paths(cfg, ('train', 'val'))
+        runner = build_runner(cfg)
         runner.register_hook(recorder)
         runner.train()
     if args.json:

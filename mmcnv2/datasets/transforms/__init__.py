@@ -1,11 +1,11 @@
 from .formatting import PackUnlabelled
 from .label_map import LoadLabelMap
-from .loading import LoadNamedImage, LoadRGBImage, UnreadableImageError
+from .loading import LoadCheckedImage, LoadRGBImage, UnreadableImageError
 from .random_resized_crop import LoadRandomResizedCrop
 
 __all__ = [
+    'LoadCheckedImage',
     'LoadLabelMap',
-    'LoadNamedImage',
     'LoadRGBImage',
     'LoadRandomResizedCrop',
     'PackUnlabelled',

@@ -176,7 +176,7 @@ class LoadRGBImage(BaseTransform):
         return f'{type(self).__name__}()'
 
 
-class LoadNamedImage(LoadImageFromFile):
+class LoadCheckedImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, with the same pixels, whose errors name the file and the reason.
 
     It also refuses a picture of more pixels than Pillow allows (twice ``PIL.Image.MAX_IMAGE_PIXELS``) by its header,

@@ -6,13 +6,14 @@ from typing import Any
 import torch.distributed as dist
 from mmengine import hooks
 from mmengine.dist import get_world_size, is_main_process
+from mmengine.fileio import LocalBackend
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import TrainingStopped
-from mmcnv2.utils.files import write_local_files_atomically
+from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS, temporary_name
 
 
 @HOOKS.register_module()
@@ -35,7 +36,6 @@ class CheckpointHook(hooks.CheckpointHook):
         # MMEngine removes first, so let it keep one more.
         one_more = max_keep_ckpts + 1 if max_keep_ckpts > 0 else -1
         super().__init__(*args, max_keep_ckpts=one_more, **kwargs)
-        write_local_files_atomically()
         self._gradients: Sequence[Tensor | None] = ()
 
     # ---- saving ----
@@ -67,8 +67,10 @@ class CheckpointHook(hooks.CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Removes what a killed run left half written, and goes on between two steps."""
         super().before_train(runner)
+        if type(self.file_backend) is LocalBackend:  # not a remote one, nor one that the config chose
+            self.backend_args = ATOMIC_BACKEND_ARGS
         if is_main_process() and os.path.isdir(self.out_dir):
-            for left_over in Path(self.out_dir).glob('.*.pth.tmp'):
+            for left_over in Path(self.out_dir).glob(temporary_name(Path('*.pth')).name):
                 left_over.unlink()
         if self._gradients:
             for parameter, grad in zip(runner.model.parameters(), self._gradients, strict=True):

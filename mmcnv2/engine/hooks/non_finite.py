@@ -13,9 +13,10 @@ from mmengine.runner import Runner, save_checkpoint
 from torch import Tensor, nn
 
 from mmcnv2.registry import HOOKS
+from mmcnv2.resuming.seeding import iteration_key
 from mmcnv2.utils.errors import TrainingStopped
+from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS
 
-from ..loops import iteration_key
 from .checkpoint import is_between_steps
 
 
@@ -93,7 +94,8 @@ class NonFiniteHook(Hook):
             if isinstance(runner, Runner):  # all processes would have to gather the weights of a sharded model
                 model = runner.model.module if is_model_wrapper(runner.model) else runner.model
                 content['state_dict'] = model.state_dict()
-            save_checkpoint(content, str(folder / f'iter_{runner.iter + 1}_rank_{get_rank()}.pth'))
+            path = folder / f'iter_{runner.iter + 1}_rank_{get_rank()}.pth'
+            save_checkpoint(content, str(path), backend_args=ATOMIC_BACKEND_ARGS)
         if self._in_a_row >= self.max_in_a_row:
             raise TrainingStopped(
                 f'loss or gradients were not finite in {self._in_a_row} steps in a row, the last of them in iteration '

@@ -12,7 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmcnv2.registry import HOOKS
+from mmcnv2.resuming.checkpoints import PREEMPTED_FILE
 from mmcnv2.utils.errors import TrainingStopped
+from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS
 
 from .checkpoint import is_between_steps, save_or_stop
 
@@ -44,7 +46,6 @@ class PreemptionHook(Hook):
     # After CheckpointHook (VERY_LOW), so that a checkpoint of the same iteration is there already.
     priority = 'LOWEST'
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-    FILE_NAME = 'preempted.pth'
 
     def __init__(self) -> None:
         self._received = 0
@@ -62,8 +63,9 @@ class PreemptionHook(Hook):
         number = self._of_any_process()
         if not number or is_between_steps(runner):
             return
-        save_or_stop(runner.save_checkpoint, runner.work_dir, self.FILE_NAME, by_epoch=False)
-        path = Path(runner.work_dir, self.FILE_NAME)
+        options = dict(by_epoch=False, backend_args=ATOMIC_BACKEND_ARGS)
+        save_or_stop(runner.save_checkpoint, runner.work_dir, PREEMPTED_FILE, **options)
+        path = Path(runner.work_dir, PREEMPTED_FILE)
         if is_main_process():
             path.with_name('last_checkpoint').write_text(str(path))  # for MMEngine
         raise Preempted(number, str(path))
@@ -72,7 +74,7 @@ class PreemptionHook(Hook):
         """Gives the signals back, and removes what the run went on from, as it has ended."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        path = Path(runner.work_dir, self.FILE_NAME)
+        path = Path(runner.work_dir, PREEMPTED_FILE)
         if is_main_process() and path.is_file():  # DeepSpeed's is a folder
             path.unlink()
 

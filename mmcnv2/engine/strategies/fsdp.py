@@ -1,7 +1,9 @@
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
+from mmengine.dist import is_main_process
 from mmengine.optim import BaseOptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -9,6 +11,8 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from mmcnv2.models.backbones.convnextv2 import Block
 from mmcnv2.registry import STRATEGIES
+from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.files import written_whole
 
 
 @STRATEGIES.register_module()
@@ -51,9 +55,14 @@ class FSDPStrategy(MMEngineFSDPStrategy):
             ValueError: For ``clip_grad``, which would take the norm of each process's shard for that of the gradient.
         """
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
-            raise ValueError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
+            raise InputError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             return super().build_optim_wrapper(optim_wrapper, model)
+
+    def save_checkpoint(self, filename: str, **kwargs: Any) -> None:
+        """See MMEngine. The first process writes the file, whole or not at all; the others take part in gathering."""
+        with written_whole(filename) if is_main_process() else nullcontext(filename) as path:
+            super().save_checkpoint(str(path), **kwargs)
 
     def optim_state_dict(self) -> dict:
         """The optimizer's whole state on the first process, with the settings that MMEngine logs as ``base_lr``."""

@@ -5,9 +5,11 @@ business of a layout (``models/sparse/layout.py``); without a mask they are the 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -16,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 from mmcnv2.registry import MODELS
 from mmcnv2.utils.errors import InputError
 
-from ..layers import GRN, grn_mlp
+from ..layers import GRN, grn_mlp, is_plain
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
 from ..sparse.backends import check_backend
+from ..weights.matching import match_state_dicts
 
 #: Blocks and channels of the four stages, as the official repository defines the eight sizes.
 ARCHITECTURES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -39,6 +42,9 @@ NUM_STAGES = 4
 class Block(nn.Module):
     """ConvNeXt V2 block (paper, section 4): depthwise 7x7, LayerNorm, linear to 4C, GELU, GRN, linear to C, residual.
 
+    Layers are computed by functions of their weights, which are faster and keep less. A layer with hooks, or one that
+    was replaced or wrapped (LoRA, quantization, parametrization), is called instead.
+
     Args:
         channels: C.
         drop_path: Probability of dropping the residual branch of a sample, in [0, 1).
@@ -58,8 +64,53 @@ class Block(nn.Module):
         shortcut = x
         x = layout.depthwise_conv(x, self.dwconv)
         x = self.norm(x)
-        x = grn_mlp(x, self.pwconv1, self.grn, self.pwconv2, layout.removed(x))
+        x = self.mlp(x, layout.removed(x))
         return shortcut + self.drop_path(x)
+
+    def mlp(self, x: Tensor, removed: Tensor | None) -> Tensor:
+        """(N, ..., C) to the same: the layers one by one where one of them has been changed, else as one function."""
+        linears_are_plain = is_plain(self.pwconv1, nn.Linear) and is_plain(self.pwconv2, nn.Linear)
+        if linears_are_plain and is_plain(self.grn, GRN):
+            return grn_mlp(x, self.pwconv1, self.grn, self.pwconv2, removed)
+        x = F.gelu(self.pwconv1(x))
+        if removed is not None:
+            x = x.masked_fill(removed, 0)
+        return self.pwconv2(self.grn(x))
+
+
+class Downsample(nn.Sequential):
+    """Patch convolution and LayerNorm, in the order of the official code: the stem ends with the norm.
+
+    Args:
+        c_in: Channels of the input.
+        c_out: Channels of the output.
+        stride: Also the size of the kernel.
+        is_stem: Whether it works on images, and the convolution comes first.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, is_stem: bool = False) -> None:
+        conv = nn.Conv2d(c_in, c_out, kernel_size=stride, stride=stride)
+        norm = nn.LayerNorm(c_out if is_stem else c_in, eps=NORM_EPS)
+        super().__init__(*((conv, norm) if is_stem else (norm, conv)))
+        self.is_stem = is_stem
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Tokens (N, ..., c_in) to (N, ..., c_out)."""
+        first, second = self
+        return second(layout.patch_conv(x, first)) if self.is_stem else layout.patch_conv(first(x), second)
+
+
+class Stage(nn.Sequential):
+    """Blocks one after the other."""
+
+    def forward(self, x: Tensor, layout: Layout, with_cp: bool = False) -> Tensor:
+        """Tokens (N, ..., C) to the same shape; ``with_cp``: see ``ConvNeXtV2``."""
+        for block in self:
+            if with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, layout, use_reentrant=False)
+            else:
+                x = block(x, layout)
+        return x
 
 
 @MODELS.register_module()
@@ -113,22 +164,13 @@ class ConvNeXtV2(BaseModule):
 
         self.downsample_layers = nn.ModuleList(
             [
-                nn.Sequential(
-                    nn.Conv2d(in_channels, self.channels[0], kernel_size=4, stride=4),
-                    nn.LayerNorm(self.channels[0], eps=NORM_EPS),
-                )
+                Downsample(in_channels, self.channels[0], stride=4, is_stem=True),
+                *(Downsample(c_in, c_out, stride=2) for c_in, c_out in pairwise(self.channels)),
             ]
         )
-        for c_in, c_out in zip(self.channels[:-1], self.channels[1:], strict=True):
-            self.downsample_layers.append(
-                nn.Sequential(
-                    nn.LayerNorm(c_in, eps=NORM_EPS),
-                    nn.Conv2d(c_in, c_out, kernel_size=2, stride=2),
-                )
-            )
         rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist())
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(c, next(rates)) for _ in range(depth)))
+            Stage(*(Block(c, next(rates)) for _ in range(depth)))
             for depth, c in zip(self.depths, self.channels, strict=True)
         )
         if out_norm:
@@ -158,13 +200,8 @@ class ConvNeXtV2(BaseModule):
         outs = []
         x = layout.pack(x)
         for i in range(max(self.out_indices) + 1):
-            for layer in self.downsample_layers[i]:
-                x = layout.patch_conv(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
-            for block in self.stages[i]:
-                if self.with_cp and torch.is_grad_enabled():
-                    x = checkpoint(block, x, layout, use_reentrant=False)
-                else:
-                    x = block(x, layout)
+            x = self.downsample_layers[i](x, layout)
+            x = self.stages[i](x, layout, self.with_cp)
             if i in self.out_indices:
                 out = getattr(self, f'norm{i}')(x) if self.out_norm else x
                 # Contiguous: mmcv's operators, RoIAlign among them, read the memory as NCHW whatever the strides say.
@@ -176,6 +213,11 @@ class ConvNeXtV2(BaseModule):
         super().train(mode)
         self._freeze_stages()
         return self
+
+    @staticmethod
+    def is_output_norm(key: str) -> bool:
+        """Return whether a key of the state dict belongs to an output norm, which pre-training has none of."""
+        return key.startswith('norm')
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
@@ -193,15 +235,11 @@ class ConvNeXtV2(BaseModule):
         # MMEngine loads with strict=False and would go on with random weights after a page of warnings. (Nothing
         # under the prefix of a larger model is left to its load_state_dict: the heads alone may be loaded.)
         own = self.state_dict()
-        given = {key: state_dict[prefix + key].squeeze().shape for key in own if prefix + key in state_dict}
-        if prefix and not given:
+        if prefix and not any(prefix + key in state_dict for key in own):
             return super()._load_from_state_dict(state_dict, prefix, *args)
-        problems = [f'{key} is missing' for key in own if key not in given and not key.startswith('norm')]
-        problems += [
-            f'{key} is {tuple(state_dict[prefix + key].shape)}, expected {tuple(own[key].shape)}'
-            for key, shape in given.items()
-            if shape != own[key].squeeze().shape
-        ]
+        problems = match_state_dicts(
+            state_dict, own, lambda key: prefix + key, is_optional=self.is_output_norm
+        ).problems
         if problems:
             raise InputError(
                 f'the checkpoint does not fit this ConvNeXtV2 (depths {self.depths}, channels {self.channels}): '

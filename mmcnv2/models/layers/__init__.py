@@ -1,5 +1,6 @@
 from .depthwise import depthwise_conv2d
 from .grn import GRN
 from .mlp import grn_mlp
+from .plain import is_plain
 
-__all__ = ['GRN', 'depthwise_conv2d', 'grn_mlp']
+__all__ = ['GRN', 'depthwise_conv2d', 'grn_mlp', 'is_plain']

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mmcnv2.registry import MODELS
 from mmcnv2.utils.errors import InputError
 
-from ..backbones.convnextv2 import NUM_STAGES, Block, init_weights
+from ..backbones.convnextv2 import NUM_STAGES, Block, Stage, init_weights
+from ..layers import is_plain
 from ..sparse import PATCH_SIZE, make_layout, patch_indices, random_mask
 from ..sparse.mask import check_mask_ratio
 
@@ -62,7 +63,7 @@ class FCMAE(BaseModel):
         channels, pixels = self.backbone.channels[-1], patch_size**2 * self.backbone.in_channels
         decoder = [
             nn.Conv2d(channels, decoder_embed_dims, kernel_size=1),
-            nn.Sequential(*(Block(decoder_embed_dims) for _ in range(decoder_depth))),
+            Stage(*(Block(decoder_embed_dims) for _ in range(decoder_depth))),
             nn.Conv2d(decoder_embed_dims, pixels, kernel_size=1),
         ]
         self.proj, self.decoder, self.pred = (module.apply(init_weights) for module in decoder)
@@ -149,13 +150,14 @@ class FCMAE(BaseModel):
         x = layout.pack(self.proj(features))
         removed = mask.to(x.device, non_blocking=True).unsqueeze(-1)
         x = torch.where(removed, self.mask_token.to(x.dtype).flatten(), x)
-        for block in self.decoder:
-            x = block(x, layout)
-        return x
+        return self.decoder(x, layout)
 
     def forward_pixels(self, decoded: Tensor) -> Tensor:
         """Decoded patches (..., D) to their pixels (..., p*p*C); per patch, so any selection of patches will do."""
-        pixels = F.linear(decoded, self.pred.weight.flatten(1), self.pred.bias)
+        if is_plain(self.pred, nn.Conv2d):
+            pixels = F.linear(decoded, self.pred.weight.flatten(1), self.pred.bias)
+        else:
+            pixels = self.pred(decoded.flatten(0, -2)[:, :, None, None]).view(*decoded.shape[:-1], -1)
         # The loss is taken in fp32 at least, also under autocast.
         return pixels.flatten(1, -2).to(torch.promote_types(pixels.dtype, torch.float32))
 

@@ -4,7 +4,8 @@
 file per implementation of the masked depthwise convolution.
 """
 
-from .layout import Layout, make_layout
+from .backends import make_layout
+from .layout import Layout
 from .mask import PATCH_SIZE, check_mask, patch_indices, random_mask
 
 __all__ = ['PATCH_SIZE', 'Layout', 'check_mask', 'make_layout', 'patch_indices', 'random_mask']

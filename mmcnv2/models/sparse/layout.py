@@ -21,8 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import depthwise_conv2d
-from .backends import DepthwiseConv, load_backend
+from ..layers import depthwise_conv2d, is_plain
 from .mask import patch_indices
 
 T = TypeVar('T')
@@ -47,15 +46,6 @@ class Layout(Protocol):
         """Tokens to the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
 
 
-def make_layout(mask: Tensor | None, backend: str) -> Layout:
-    """The layout for a mask (N, h, w) bool, True = removed (None: nothing is), and a backend's name."""
-    if mask is None:
-        return FullGrid()
-    if backend == 'dense':
-        return MaskedGrid(mask)
-    return VisibleTokens(mask, load_backend(backend))
-
-
 class FullGrid:
     """All positions of an unmasked map."""
 
@@ -66,7 +56,9 @@ class FullGrid:
         return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        return depthwise_conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias).permute(0, 2, 3, 1)
+        x = x.permute(0, 3, 1, 2)
+        out = depthwise_conv2d(x, conv.weight, conv.bias) if is_plain(conv, nn.Conv2d) else conv(x)
+        return out.permute(0, 2, 3, 1)
 
     def removed(self, x: Tensor) -> Tensor | None:
         return None
@@ -103,6 +95,13 @@ class MaskedGrid(FullGrid):
         return x.masked_fill(self.removed(x), 0)
 
 
+class DepthwiseConv(Protocol):
+    """Depthwise convolution, stride 1, 'same' padding, that sees zeros at removed positions."""
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, layout: 'VisibleTokens') -> Tensor:
+        """``x`` (N, K*s*s, C), ``weight`` (C, 1, k, k), ``bias`` (C,) to (N, K*s*s, C)."""
+
+
 class VisibleTokens:
     """Visible tokens only, (N, K*s*s, C): patch after patch, row-major within a patch of s x s tokens.
 
@@ -122,6 +121,8 @@ class VisibleTokens:
         return self.gather(images.permute(0, 2, 3, 1))
 
     def patch_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        if not is_plain(conv, nn.Conv2d):
+            return self._call_on_grid(x, conv)
         side, stride = self.side(x), conv.stride[0]
         x = x.unflatten(1, (-1, stride, side // stride, stride)).transpose(2, 3)
         # (N, K * s/stride, s/stride, stride, stride, C_in): the window of each new token is contiguous.
@@ -129,7 +130,14 @@ class VisibleTokens:
         return F.linear(x, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
 
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        if not is_plain(conv, nn.Conv2d):
+            return self._call_on_grid(x, conv)
         return self._depthwise_conv(x, conv.weight, conv.bias, self)
+
+    def _call_on_grid(self, x: Tensor, conv: nn.Module) -> Tensor:
+        """A layer that was changed, called as it is: on the map, with zeros at removed positions."""
+        grid = self.scatter(x).permute(0, 3, 1, 2)
+        return self.gather(conv(grid).permute(0, 2, 3, 1))
 
     def removed(self, x: Tensor) -> Tensor | None:
         return None

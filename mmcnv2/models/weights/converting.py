@@ -1,4 +1,4 @@
-"""From any layout to any other, without a model: the state dict says how deep and wide the network is."""
+"""From any format to any other, without a model: the state dict says how deep and wide the network is."""
 
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -6,33 +6,36 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from mmcnv2.utils.errors import InputError
+
 from ..backbones import ConvNeXtV2
 from ..backbones.convnextv2 import NUM_STAGES
-from .layouts import LAYOUTS, Layout, recognise
+from .formats import FORMATS, WeightFormat, recognize
+from .matching import match_state_dicts
 
 #: Layouts that can be written: those of whole models that are used on.
-WRITABLE = {layout.name: layout for layout in LAYOUTS if layout.classifier}
+WRITABLE = {format.name: format for format in FORMATS if format.classifier}
 OURS = WRITABLE['mmcnv2']
 
 
 def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, Tensor], str, list[str]]:
-    """Backbone and, of a classifier, norm and linear layer, in another layout.
+    """Backbone and, of a classifier, norm and linear layer, in another format.
 
     Args:
-        given: State dict of a model with a ConvNeXt V2 backbone, in any layout.
+        given: State dict of a model with a ConvNeXt V2 backbone, in any format.
         to: A name in ``WRITABLE``.
 
     Returns:
-        The new state dict, the name of the layout that was recognised, and the keys of ``given`` that were left out:
-        the new layout has no place for them, e.g. for the decoder of FCMAE.
+        The new state dict, the name of the format that was recognised, and the keys of ``given`` that were left out:
+        the new format has no place for them, e.g. for the decoder of FCMAE.
 
     Raises:
         ValueError: If ``given`` has no ConvNeXt V2, or not all of one, or ``to`` is not known.
     """
     if to not in WRITABLE:
-        raise ValueError(f'can write the layouts {", ".join(WRITABLE)}, got {to!r}')
+        raise InputError(f'can write the formats {", ".join(WRITABLE)}, got {to!r}')
     target = WRITABLE[to]
-    source, prefix = recognise(given, _outline((1,) * NUM_STAGES, (1,) * NUM_STAGES, 1))
+    source, prefix = recognize(given, _outline((1,) * NUM_STAGES, (1,) * NUM_STAGES, 1))
     own = _outline(*_size(given, source, prefix))
     stem_channels = own['downsample_layers.0.0.bias'].numel()
 
@@ -42,15 +45,16 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
     for theirs, new in classifier.items():
         out[new] = given[theirs]
         used.add(theirs)
-    for key, shape_of in own.items():
+    match = match_state_dicts(
+        given, own, lambda key: prefix + source.key(key), source.read, is_optional=ConvNeXtV2.is_output_norm
+    )
+    if match.problems:
+        shown = '; '.join(match.problems[:3])
+        raise InputError(f'{len(match.problems)} tensors do not fit the format of {source.name}: {shown}')
+    for key, tensor in match.tensors.items():
         theirs = prefix + source.key(key)
-        if theirs in used or (theirs not in given and key.startswith('norm')):
-            continue
-        tensor = source.read(given[theirs], shape_of) if theirs in given else None
-        if tensor is None:
-            found = f'is {tuple(given[theirs].shape)}' if theirs in given else 'is missing'
-            raise ValueError(f'{theirs} {found}, expected {tuple(shape_of.shape)} or a shape of {source.name}')
-        if key.startswith('norm') and not target.output_norms:
+        is_norm = ConvNeXtV2.is_output_norm(key)
+        if theirs in used or (is_norm and not target.output_norms):
             continue
         out[target.prefixes[0] + target.key(key)] = target.write(key, tensor, stem_channels).contiguous()
         used.add(theirs)
@@ -58,7 +62,7 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
 
 
 def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> ConvNeXtV2:
-    """The backbone in a state dict of any layout, with output norms if it has those of all ``out_indices``.
+    """The backbone in a state dict of any format, with output norms if it has those of all ``out_indices``.
 
     Raises:
         ValueError: See ``convert_state_dict``.
@@ -83,17 +87,17 @@ def _outline(depths: tuple[int, ...], channels: tuple[int, ...], in_channels: in
         return ConvNeXtV2(dict(depths=depths, channels=channels), in_channels).state_dict()
 
 
-def _size(given: Mapping[str, Tensor], layout: Layout, prefix: str) -> tuple[tuple, tuple, int]:
+def _size(given: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> tuple[tuple, tuple, int]:
     """Depths, channels and input channels of the network in ``given``."""
 
     def find(key: str) -> Tensor:
-        name = prefix + layout.key(key)
+        name = prefix + format.key(key)
         if name not in given:
-            raise ValueError(f'{name} is missing, and with it a part of the network ({layout.name})')
+            raise InputError(f'{name} is missing, and with it a part of the network ({format.name})')
         return given[name]
 
     def depth(stage: int) -> int:
-        blocks = (prefix + layout.key(f'stages.{stage}.{j}.norm.weight') for j in count())
+        blocks = (prefix + format.key(f'stages.{stage}.{j}.norm.weight') for j in count())
         return next(j for j, name in enumerate(blocks) if name not in given)
 
     depths = tuple(depth(i) for i in range(NUM_STAGES))
@@ -101,8 +105,8 @@ def _size(given: Mapping[str, Tensor], layout: Layout, prefix: str) -> tuple[tup
     return depths, channels, find('downsample_layers.0.0.weight').shape[1]
 
 
-def _classifier_keys(given: Mapping[str, Tensor], source: Layout, target: Layout) -> dict[str, str]:
-    """Their keys of a classifier's norm and linear layer, to those of the new layout."""
+def _classifier_keys(given: Mapping[str, Tensor], source: WeightFormat, target: WeightFormat) -> dict[str, str]:
+    """Their keys of a classifier's norm and linear layer, to those of the new format."""
     keys: dict[str, str] = {}
     for theirs, new in zip(source.classifier or (), target.classifier, strict=False):
         # mmpretrain's norm3 is an output norm like the others where those are there, too.

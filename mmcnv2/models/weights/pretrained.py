@@ -1,4 +1,4 @@
-"""``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any layout."""
+"""``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any format."""
 
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -8,7 +8,8 @@ from mmcnv2.registry import WEIGHT_INITIALIZERS
 from mmcnv2.utils.errors import InputError
 
 from ..backbones import ConvNeXtV2
-from .layouts import recognise
+from .formats import recognize
+from .matching import match_state_dicts
 from .reading import read_state_dict
 
 
@@ -16,7 +17,7 @@ from .reading import read_state_dict
 class PretrainedConvNeXtV2:
     """Loads a backbone from a checkpoint of this project, the official repository, timm, mmpretrain or transformers.
 
-    The layout is recognised. Output norms that the checkpoint does not have stay as they are, which the log says;
+    The format is recognised. Output norms that the checkpoint does not have stay as they are, which the log says;
     everything else must be there. (The last norm of official, timm's and transformers' classifiers comes after the
     pooling. It is no output norm of a map and is left out, as are heads and decoders.)
 
@@ -52,47 +53,33 @@ class PretrainedConvNeXtV2:
                 raise InputError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
         own = module.state_dict()
         try:
-            layout, prefix = recognise(given, own)
+            format, prefix = recognize(given, own)
         except ValueError as error:
             raise InputError(f'{self.checkpoint}: {error}') from None
 
-        loaded: dict[str, Tensor] = {}
-        fresh, problems = [], []
-        for key, tensor in own.items():
-            theirs = given.get(prefix + layout.key(key))
-            if theirs is None:
-                if key.startswith('norm'):
-                    fresh.append(key)
-                else:
-                    problems.append(f'{key} is missing')
-                continue
-            converted = layout.read(theirs, tensor)
-            if converted is None:
-                problems.append(f'{key} is {tuple(theirs.shape)}, expected {tuple(tensor.shape)}')
-            elif converted.shape != tensor.shape and not self.adapt_in_channels:
-                problems.append(
+        def read(theirs: Tensor, tensor: Tensor) -> Tensor | None:
+            converted = format.read(theirs, tensor)
+            if converted is None or converted.shape == tensor.shape:
+                return converted
+            if not self.adapt_in_channels:  # only a stem may come in another shape
+                raise InputError(
                     f'the stem has {converted.shape[1]} input channels, expected {tensor.shape[1]}: '
                     'adapt_in_channels=True makes them fit'
                 )
-            else:
-                loaded[key] = adapt_in_channels(converted, tensor.shape[1]) if tensor.ndim == 4 else converted
-        # Deeper than the module: blocks would be left out in silence.
-        deeper = [
-            f'stages.{i}.{depth} is in the checkpoint, and stage {i} has {depth} blocks'
-            for i, depth in enumerate(module.depths)
-            if prefix + layout.key(f'stages.{i}.{depth}.norm.weight') in given
-        ]
-        if problems := problems + deeper:
-            shown = '\n  '.join(problems[:10]) + ('\n  ...' if len(problems) > 10 else '')
-            raise InputError(
-                f'{self.checkpoint} ({layout.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
-                f'{module.channels}); {len(problems)} disagree:\n  {shown}\nCheck arch and in_channels'
-            )
-        module.load_state_dict(own | loaded)
-        stays = ', '.join(fresh) or 'nothing'
-        print_log(
-            f'{len(loaded)} of {len(own)} tensors from {self.checkpoint} ({layout.name}); fresh: {stays}', 'current'
+            return adapt_in_channels(converted, tensor.shape[1])
+
+        match = match_state_dicts(
+            given, own, lambda key: prefix + format.key(key), read, is_optional=ConvNeXtV2.is_output_norm
         )
+        if match.problems:
+            shown = '\n  '.join(match.problems[:10]) + ('\n  ...' if len(match.problems) > 10 else '')
+            raise InputError(
+                f'{self.checkpoint} ({format.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
+                f'{module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
+            )
+        module.load_state_dict(own | match.tensors)
+        loaded = f'{len(match.tensors)} of {len(own)} tensors from {self.checkpoint} ({format.name})'
+        print_log(f'{loaded}; fresh: {", ".join(match.fresh) or "nothing"}', 'current')
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
 

@@ -13,8 +13,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-from mmcnv2.utils.errors import InputError, MissingFileError
-from mmcnv2.utils.torchvision import make_torchvision_importable
+from mmcnv2.utils.errors import InputError, MissingFileError, MissingPackageError
 
 NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the weights
 
@@ -72,11 +71,10 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
 
 
 def _timm_state_dict(name: str) -> dict[str, Tensor]:
-    make_torchvision_importable()
     try:
         import timm
     except ImportError as error:
-        raise ImportError(f'timm://{name} needs timm: pip install timm') from error
+        raise MissingPackageError(f'timm://{name} needs timm: pip install timm') from error
     return timm.create_model(name, pretrained=True).state_dict()
 
 
@@ -98,7 +96,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise ImportError(f'{path} needs safetensors: pip install safetensors') from error
+        raise MissingPackageError(f'{path} needs safetensors: pip install safetensors') from error
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
+from helpers.small_run import build_runner, load
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmcnv2.utils.errors import TrainingStopped
-
-from ..small_run import build_runner, load
 
 
 @HOOKS.register_module()
@@ -20,7 +19,7 @@ class DiskFullFrom(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.iteration:
-            Path(runner.work_dir, f'.iter_{self.iteration}.pth.tmp').symlink_to('/dev/full')
+            Path(runner.work_dir, f'.tmp.iter_{self.iteration}.pth').symlink_to('/dev/full')
 
 
 @pytest.mark.parametrize('max_keep_ckpts', [1, 3])
@@ -43,7 +42,7 @@ def test_oldest_is_removed_after_the_newest_is_written(tmp_path):
 
 
 def test_left_overs_of_a_killed_run_are_removed(tmp_path):
-    (tmp_path / '.iter_3.pth.tmp').write_bytes(b'half')
+    (tmp_path / '.tmp.iter_3.pth').write_bytes(b'half')
     (tmp_path / '.other').write_bytes(b'not ours')
     build_runner(tmp_path, epochs=1, checkpoint=dict(interval=-1)).train()
     assert [path.name for path in tmp_path.glob('.*')] == ['.other']

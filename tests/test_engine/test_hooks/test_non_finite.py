@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from helpers.small_run import SmallModel, build_runner, load
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
+from mmcnv2.resuming.seeding import seed_random_numbers
 from mmcnv2.utils.errors import TrainingStopped
-from mmcnv2.utils.seeding import seed_random_numbers
-
-from ..small_run import SmallModel, build_runner, load
 
 HOOK = dict(type='mmcnv2.NonFiniteHook')
 

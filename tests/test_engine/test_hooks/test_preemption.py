@@ -1,27 +1,11 @@
 """A signal: the step is finished, a checkpoint saved, the run stopped; then it goes on exactly."""
 
-import os
 import signal
 
 import pytest
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from helpers.small_run import build_runner, differences, load
 
 from mmcnv2.engine import Preempted
-
-from ..small_run import build_runner, differences, load
-
-
-@HOOKS.register_module()
-class SignalSender(Hook):
-    """What a cluster does, to one process of several."""
-
-    def __init__(self, number, iteration, rank=0):
-        self.number, self.iteration, self.rank = number, iteration, rank
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter + 1 == self.iteration and runner.rank == self.rank:
-            os.kill(os.getpid(), self.number)
 
 
 def preempt(work_dir, number, iteration, **options):

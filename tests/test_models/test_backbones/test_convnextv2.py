@@ -9,14 +9,13 @@ import mmengine.registry
 import mmseg.registry
 import pytest
 import torch
+from helpers import reference
+from helpers.models import ARCH, BLOCK_KEYS, OTHER_ARCH, build_backbone, double_weights, error, gradients, weighted_sum
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmcnv2.models.backbones import ARCHITECTURES, Block
 from mmcnv2.models.sparse import make_layout
-
-from .. import reference
-from ..helpers import ARCH, BLOCK_KEYS, OTHER_ARCH, build_backbone, double_weights, error, gradients, weighted_sum
 
 # ---- values
 

@@ -3,11 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.models import error
 
 from mmcnv2.models.layers import depthwise_conv2d
 from mmcnv2.models.layers.depthwise import _DepthwiseConv2d
-
-from ..helpers import error
 
 SHAPES = [(3, 5, 8, 6), (1, 40, 7, 7), (2, 4, 1, 2), (4, 1, 16, 3)]
 

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from helpers import reference
+from helpers.models import error
 
 from mmcnv2.models.layers import GRN
-
-from .. import reference
-from ..helpers import error
 
 
 def random_grn(channels, dtype=torch.float64):

@@ -6,12 +6,12 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
+from helpers.models import error, randomise
+from helpers.processes import spawn
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmcnv2.models.layers import GRN, grn_mlp
-
-from ..helpers import error, randomise
 
 # Positions and channels: with more than 2C positions the weights are scaled, else the activation.
 FORMS = {'activation scaled': (6, 5), 'weights scaled': (24, 5)}
@@ -189,7 +189,7 @@ def test_distributed_data_parallel(form, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_average_gradients, (port, form, tmp_path), nprocs=2, daemon=True)
+    spawn(_average_gradients, port, form, tmp_path)
     x, layers = inputs(form, samples=4)
     plain(x, layers).square().mean().backward()
     for rank in (0, 1):

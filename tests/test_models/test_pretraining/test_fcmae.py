@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
-
-from .. import reference
-from ..helpers import (
+from helpers import reference
+from helpers.models import (
     ARCH,
     BACKENDS,
     BLOCK_KEYS,
@@ -18,6 +16,7 @@ from ..helpers import (
     gradients,
     pixels,
 )
+from mmengine.optim import OptimWrapper
 
 every_backend = pytest.mark.parametrize('backend', BACKENDS)
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}

@@ -4,12 +4,11 @@ import logging
 
 import pytest
 import torch
+from helpers.models import case
 
 from mmcnv2.models.sparse import make_layout
 from mmcnv2.models.sparse.backends import auto, spconv, triton
 from mmcnv2.models.sparse.backends import torch as plain_torch
-
-from ..helpers import case
 
 CPU = torch.device('cpu')
 

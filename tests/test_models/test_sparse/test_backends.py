@@ -2,13 +2,22 @@
 
 import pytest
 import torch
+from helpers import reference
+from helpers.models import (
+    BACKENDS,
+    CASES,
+    build_backbone,
+    case,
+    double_weights,
+    error,
+    gradients,
+    pixels,
+    weighted_sum,
+)
 from torch import nn
 
 from mmcnv2.models.sparse import make_layout
 from mmcnv2.models.sparse.backends import load_backend
-
-from .. import reference
-from ..helpers import BACKENDS, CASES, build_backbone, case, double_weights, error, gradients, pixels, weighted_sum
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 

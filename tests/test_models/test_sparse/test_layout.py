@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from helpers import reference
+from helpers.models import BACKENDS, case, error
 from torch import nn
 
 from mmcnv2.models.sparse import make_layout
-
-from .. import reference
-from ..helpers import BACKENDS, case, error
 
 TOKEN_BACKENDS = [name for name in BACKENDS if name != 'dense']
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from helpers.processes import spawn
 
 from mmcnv2.models.sparse import check_mask, patch_indices, random_mask
 
@@ -67,7 +67,7 @@ def draw_in_a_process(rank, folder):
 
 
 def test_ranks_with_the_same_seed_draw_different_masks(tmp_path):
-    mp.spawn(draw_in_a_process, args=(str(tmp_path),), nprocs=2, daemon=True)
+    spawn(draw_in_a_process, str(tmp_path))
     (first, after), (first_again, _) = torch.load(tmp_path / '0.pt')
     (second, after_second), (second_again, _) = torch.load(tmp_path / '1.pt')
     assert torch.equal(first, first_again), 'the same when run again'

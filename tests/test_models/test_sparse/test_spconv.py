@@ -5,12 +5,11 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import reference
+from helpers.models import OTHER_ARCH, build_backbone, case, error, weighted_sum
 
 from mmcnv2.models.sparse import make_layout
 from mmcnv2.models.sparse.backends import load_backend, spconv
-
-from .. import reference
-from ..helpers import OTHER_ARCH, build_backbone, case, error, weighted_sum
 
 every_kernel_size = pytest.mark.parametrize('kernel_size', [3, 7])
 reduced_precision = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -6,12 +6,11 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import reference
+from helpers.models import case, error
 
 from mmcnv2.models.sparse import make_layout
 from mmcnv2.models.sparse.backends import load_backend, triton
-
-from .. import reference
-from ..helpers import case, error
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 reduced_precision = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from helpers.foreign import NAMES, foreign_state_dict, sparse_state_dict
+from helpers.models import OTHER_ARCH, build_backbone, build_fcmae
 
 from mmcnv2.models.weights.converting import WRITABLE, convert_state_dict
-
-from ..helpers import OTHER_ARCH, build_backbone, build_fcmae
-from .foreign import NAMES, foreign_state_dict, sparse_state_dict
 
 HEADS = {name: NAMES[name]['classifier'] for name in NAMES if NAMES[name]['classifier']}
 
@@ -105,13 +104,13 @@ def test_other_input_channels(in_channels):
 
 
 def test_what_cannot_be_converted(source):
-    with pytest.raises(ValueError, match='can write the layouts mmcnv2, official, timm, mmpretrain, transformers'):
+    with pytest.raises(ValueError, match='can write the formats mmcnv2, official, timm, mmpretrain, transformers'):
         convert_state_dict(source.state_dict(), 'keras')
     with pytest.raises(ValueError, match='no weights of a ConvNeXt V2'):
         convert_state_dict({'conv1.weight': torch.zeros(1)}, 'timm')
     weights = source.state_dict()
     del weights['stages.3.1.grn.beta']
-    with pytest.raises(ValueError, match=r'stages\.3\.1\.grn\.beta is missing, expected \(40,\)'):
+    with pytest.raises(ValueError, match=r'stages\.3\.1\.grn\.beta is missing'):
         convert_state_dict(weights, 'timm')
     del weights['downsample_layers.0.0.weight']
     with pytest.raises(ValueError, match=r'downsample_layers\.0\.0\.weight is missing'):

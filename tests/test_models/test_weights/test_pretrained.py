@@ -4,14 +4,13 @@ import logging
 
 import pytest
 import torch
+from helpers.foreign import NAMES, foreign_state_dict, sparse_state_dict
+from helpers.models import ARCH, OTHER_ARCH, build_backbone, build_fcmae, case
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 
 from mmcnv2.models import ConvNeXtV2
 from mmcnv2.models.weights.pretrained import adapt_in_channels
-
-from ..helpers import ARCH, OTHER_ARCH, build_backbone, build_fcmae, case
-from .foreign import NAMES, foreign_state_dict, sparse_state_dict
 
 
 def load(checkpoint, arch=ARCH, **kwargs):
@@ -127,7 +126,7 @@ def test_missing_and_surplus_blocks_are_listed(source, tmp_path):
     deeper, shallower = dict(OTHER_ARCH, depths=(2, 1, 2, 3)), dict(OTHER_ARCH, depths=(2, 1, 1, 2))
     with pytest.raises(ValueError, match=r'10 disagree:\n  stages\.2\.1\.dwconv\.weight is missing'):
         load(tmp_path / 'weights.pth', deeper)
-    with pytest.raises(ValueError, match=r'stages\.3\.2 is in the checkpoint, and stage 3 has 2 blocks'):
+    with pytest.raises(ValueError, match=r'stages\.3\.2 is in the checkpoint, and the model has no such part'):
         load(tmp_path / 'weights.pth', shallower)
 
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 
-from mmcnv2.models.weights import read_state_dict
+from mmcnv2.models.weights.reading import read_state_dict
 
 TENSORS = {'stages.0.0.norm.weight': torch.arange(3.0), 'stages.0.0.norm.bias': torch.arange(6.0).view(2, 3)}
 

@@ -4,12 +4,11 @@ import mmpretrain.models  # noqa: F401
 import pytest
 import timm
 import torch
+from helpers.models import error
 from mmengine.registry import MODELS
 
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.weights.converting import convert_state_dict
-
-from ..helpers import error
 
 
 @torch.no_grad()

@@ -5,27 +5,16 @@ value of ``sparse_backend`` (a leading underscore marks a helper). Optional pack
 only its users need them. (``dense`` is no file here: it keeps the full grid, see ``layout.MaskedGrid``.)
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from mmcnv2.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from ..layout import VisibleTokens
+from ..layout import DepthwiseConv, FullGrid, Layout, MaskedGrid, VisibleTokens
 
 BACKENDS = tuple(sorted(['dense', *(m.name for m in iter_modules(__path__) if not m.name.startswith('_'))]))
-
-
-class DepthwiseConv(Protocol):
-    """Depthwise convolution, stride 1, 'same' padding, that sees zeros at removed positions."""
-
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, layout: VisibleTokens) -> Tensor:
-        """``x`` (N, K*s*s, C), ``weight`` (C, 1, k, k), ``bias`` (C,) to (N, K*s*s, C)."""
 
 
 def check_backend(name: str) -> None:
@@ -38,3 +27,12 @@ def load_backend(name: str) -> DepthwiseConv:
     """The convolution of a backend on visible tokens."""
     check_backend(name)
     return import_module(f'{__name__}.{name}').depthwise_conv
+
+
+def make_layout(mask: Tensor | None, backend: str) -> Layout:
+    """The layout for a mask (N, h, w) bool, True = removed (None: nothing is), and a backend's name."""
+    if mask is None:
+        return FullGrid()
+    if backend == 'dense':
+        return MaskedGrid(mask)
+    return VisibleTokens(mask, load_backend(backend))

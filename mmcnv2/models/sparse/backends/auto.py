@@ -1,19 +1,14 @@
 """The fastest backend that works on the device of the tokens: Triton's kernels on a GPU, plain torch elsewhere."""
 
-from __future__ import annotations
-
 import functools
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from . import DepthwiseConv, load_backend
-
-if TYPE_CHECKING:
-    from ..layout import VisibleTokens
+from ..layout import DepthwiseConv, VisibleTokens
+from . import load_backend
 
 # By the type of the device, fastest first; what is not named here has plain torch.
 CANDIDATES = dict(cuda=('triton',))
@@ -42,8 +37,6 @@ def choose(device: torch.device) -> DepthwiseConv:
 
 def check(name: str, device: torch.device) -> str | None:
     """What is wrong with a backend on a device, compared with plain torch on a small example; None if nothing is."""
-    from ..layout import VisibleTokens
-
     results = []
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):

@@ -4,10 +4,8 @@ spconv (https://github.com/traveller59/spconv) has no depthwise convolution, its
 visible tokens each tap of a kernel connects; the arithmetic is done here, in plain torch, on visible tokens only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +20,7 @@ except ImportError as error:
         '`pip install spconv-cu120` (or the build for your CUDA) on a GPU'
     ) from error
 
-if TYPE_CHECKING:
-    from ..layout import VisibleTokens
+from ..layout import VisibleTokens
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: VisibleTokens) -> Tensor:

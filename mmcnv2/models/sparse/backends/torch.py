@@ -4,16 +4,10 @@ Runs wherever torch runs. Only the convolution sees the full grid, and no remove
 longer than the convolution itself needs it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from ...layers import depthwise_conv2d
-
-if TYPE_CHECKING:
-    from ..layout import VisibleTokens
+from ..layout import VisibleTokens
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: VisibleTokens) -> Tensor:

@@ -9,10 +9,8 @@ On a CPU the kernels run under Triton's interpreter only: TRITON_INTERPRET=1, se
 
 # ruff: noqa: ANN001, ANN202, RUF005 -- kernels: arguments that Triton types itself, and only + to join tuples
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +24,7 @@ except ImportError as error:
         "sparse_backend='triton' needs triton, which comes with CUDA builds of torch: `pip install triton`"
     ) from error
 
-if TYPE_CHECKING:
-    from ..layout import VisibleTokens
+from ..layout import VisibleTokens
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 # Rows of patches and channels of a program, the sums of which fit into the registers of four warps. The interpreter

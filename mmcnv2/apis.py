@@ -1,0 +1,121 @@
+"""The Python API: recipes, backbones with weights, training and evaluation. The commands are built on it.
+
+``check``, ``train`` and ``test`` have MMEngine read checkpoints and images with loaders that check, from then on in
+the whole process: see ``engine/safe_loaders.py``.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.registry import MODELS, DefaultScope
+
+from mmcnv2.engine.runner import build_runner
+from mmcnv2.engine.safe_loaders import install_safe_loaders
+from mmcnv2.models.weights.converting import build_backbone
+from mmcnv2.models.weights.reading import read_state_dict
+from mmcnv2.preflight import check_checkpoint, check_config, check_weights
+from mmcnv2.recipes import recipe_path
+from mmcnv2.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmcnv2.models import ConvNeXtV2
+
+__all__ = ['check', 'get_backbone', 'get_config', 'test', 'train']
+
+
+def get_config(name: str) -> Config:
+    """Return a recipe of this package.
+
+    Args:
+        name: As ``mmcnv2 configs`` lists it, e.g. ``'upernet/NAME.py'``; folder and ending may be left out.
+
+    Raises:
+        ConfigError: If there is no recipe of this name; it names the nearest one.
+    """
+    return Config.fromfile(recipe_path(name))
+
+
+def get_backbone(
+    checkpoint: str, out_indices: Sequence[int] = (0, 1, 2, 3), allow_pickle: bool = False
+) -> 'ConvNeXtV2':
+    """Return the backbone in a checkpoint, as deep and wide as the checkpoint says, in evaluation mode.
+
+    Args:
+        checkpoint: Path, URL or ``timm://NAME``, in any format that ``docs/how_to/weights.md`` lists.
+        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32. They have output norms if the
+            checkpoint has those of all of them.
+        allow_pickle: Read a file that could run code, see ``read_state_dict``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or has no ConvNeXt V2 in it.
+    """
+    return build_backbone(read_state_dict(checkpoint, allow_pickle), out_indices).eval()
+
+
+def check(cfg: Config, allow_pickle: bool = False) -> None:
+    """Check a config as ``train`` does, without training.
+
+    Args:
+        cfg: Config of a training.
+        allow_pickle: See ``install_safe_loaders``.
+
+    Raises:
+        InputError: If something in it cannot be used.
+    """
+    install_safe_loaders(cfg, allow_pickle)
+    check_config(cfg, ('train', 'val'))
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        check_weights(cfg, MODELS.build(copy.deepcopy(cfg.model)))
+
+
+def train(cfg: Config, allow_pickle: bool = False) -> None:
+    """Check a config, then train as it says, to the end or until a signal.
+
+    Args:
+        cfg: Of a pre-training, a detector, a segmenter or a classifier, with ``work_dir``.
+        allow_pickle: See ``install_safe_loaders``.
+
+    Raises:
+        InputError: Before training, if something in the config cannot be used.
+        TrainingStopped: If training cannot go on.
+        Preempted: If a signal asked it to stop, once a checkpoint is written.
+    """
+    install_safe_loaders(cfg, allow_pickle)
+    check_config(cfg, ('train', 'val'))
+    runner = build_runner(cfg)
+    check_weights(cfg, getattr(runner.model, 'module', runner.model))
+    runner.train()
+
+
+def test(cfg: Config, checkpoint: str, out: str | None = None, allow_pickle: bool = False) -> dict[str, float]:
+    """Check a config, then evaluate a checkpoint with the metrics of the config.
+
+    Args:
+        cfg: With ``test_dataloader``, ``test_evaluator`` and ``work_dir``.
+        checkpoint: Path or URL of a checkpoint of the whole model.
+        out: Path of a ``.pkl`` file to save the predictions to.
+        allow_pickle: See ``install_safe_loaders``.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        InputError: Before testing, if something in the config or the checkpoint cannot be used.
+    """
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        raise ConfigError(f'config {cfg.filename} has no test_dataloader or no test_evaluator')
+    # Strategies divide the state of a training between GPUs; a test has none.
+    for key in ('runner_type', 'strategy'):
+        cfg.pop(key, None)
+    install_safe_loaders(cfg, allow_pickle)
+    check_config(cfg, ('test',))
+    runner = build_runner(cfg)
+    check_checkpoint(checkpoint, getattr(runner.model, 'module', runner.model))
+    runner.load_checkpoint(checkpoint)
+    if out:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    return runner.test()

@@ -1,0 +1,127 @@
+"""The arguments that commands with a config have in common, and the config that they give."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmcnv2.recipes import recipe_path, similar_recipe
+from mmcnv2.utils.errors import ConfigError, InputError
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that training and testing have in common."""
+    parser.add_argument('config', help='path of a config file, or a recipe of the package: mmcnv2::folder/NAME.py')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_dataloader.batch_size=8 or '
+        'train_dataloader.dataset.data_root=/data/coco; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so only '
+        'where you trust its source',
+    )
+    # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a training."""
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
+    )
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale lr by images of a step (all processes and accumulated iterations) / auto_scale_lr.base_batch_size',
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config file and applies ``--cfg-options``, ``--work-dir`` and ``--launcher``.
+
+    Raises:
+        ConfigError: If the file is not there or is no valid config, or an option sets what no config has.
+    """
+    from mmcnv2.preflight.settings import check_options  # imports torch
+
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = config_path(args.config)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        raise ConfigError(f'config {args.config} cannot be read: {type(error).__name__}: {error}') from error
+    options = args.cfg_options or {}
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:
+        raise ConfigError(f'--cfg-options {options} do not fit the config: {type(error).__name__}: {error}') from error
+    cfg.launcher = args.launcher
+    # In this order: command line, config, name of the config.
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def config_path(config: str) -> str:
+    """Return the file that an argument names: a path, or a recipe of the package after ``mmcnv2::``.
+
+    Raises:
+        ConfigError: If there is none; it names the nearest recipe.
+    """
+    if config.startswith('mmcnv2::'):
+        return recipe_path(config)
+    if not Path(config).is_file():
+        raise ConfigError(f'config file not found: {config}{similar_recipe(config)}')
+    return config
+
+
+def load_training_config(args: argparse.Namespace) -> Config:
+    """Read the config as ``load_config`` does, and apply ``--amp``, ``--auto-scale-lr`` and ``--resume``.
+
+    Raises:
+        ConfigError: If the config cannot be read, or an option does not fit it.
+    """
+    from mmcnv2.resuming import newest_whole_checkpoint
+
+    cfg = load_config(args)
+    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+            raise ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {cfg.optim_wrapper.type}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ConfigError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = args.resume
+        if args.resume == 'auto':
+            cfg.load_from = newest_whole_checkpoint(cfg.work_dir, args.allow_pickle)
+    return cfg
+
+
+def check_positive(args: argparse.Namespace, *names: str) -> None:
+    """Check that arguments are positive numbers, or lists of them.
+
+    Raises:
+        InputError: Names the argument and its value.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if min(value if isinstance(value, list | tuple) else [value]) <= 0:
+            raise InputError(f'--{name.replace("_", "-")} must be positive, got {value}')

@@ -1,0 +1,82 @@
+"""The runner of a config, on machines with and without a GPU."""
+
+import os
+import subprocess
+import warnings
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
+
+from mmcnv2.utils.errors import ConfigError
+
+
+def build_runner(cfg: Config) -> Runner | FlexibleRunner:
+    """Build the runner of a config, also where there is no GPU.
+
+    Args:
+        cfg: The config; without a GPU it is changed, see ``_adapt_to_cpu``.
+
+    Raises:
+        ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
+    """
+    scales_lr = (cfg.get('auto_scale_lr') or {}).get('enable', False)
+    if scales_lr and cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
+        raise ConfigError(
+            'DeepSpeedStrategy does not scale the learning rate by itself: instead of auto_scale_lr, set '
+            'optim_wrapper.optimizer.lr to its value x images of a step / auto_scale_lr.base_batch_size'
+        )
+    if not torch.cuda.is_available():
+        _adapt_to_cpu(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if scales_lr:
+        _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
+    return runner
+
+
+def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:
+    """Has ``base_batch_size`` compared with the images of a step; MMEngine takes those of an iteration.
+
+    In the runner's own copy of the setting: the config that it has written down stays as it was.
+    """
+    settings = runner.auto_scale_lr if isinstance(runner, Runner) else runner.strategy._auto_scale_lr
+    settings['base_batch_size'] /= iterations
+    print_log(f'auto_scale_lr: base_batch_size is that of a step; a step has {iterations} iterations', 'current')
+
+
+def _adapt_to_cpu(cfg: Config) -> None:
+    """Processes are joined by gloo; synchronised batch norm and mixed precision are off: a CPU has neither."""
+    if cfg.launcher == 'slurm':
+        _set_variables_of_torchrun()
+    if cfg.launcher in ('pytorch', 'slurm'):
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        _replace_sync_bn(cfg.model)
+    optim_wrapper = cfg.get('optim_wrapper') or {}
+    if optim_wrapper.get('type') == 'AmpOptimWrapper':
+        warnings.warn('no GPU: training in fp32 instead of mixed precision', stacklevel=2)
+        optim_wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            optim_wrapper.pop(key, None)
+
+
+def _set_variables_of_torchrun() -> None:
+    """From those of slurm; MMEngine's way to do it selects a GPU."""
+    env = os.environ
+    env.update(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'])
+    env.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in env:
+        hosts = subprocess.check_output(['scontrol', 'show', 'hostnames', env['SLURM_NODELIST']], text=True)
+        env['MASTER_ADDR'] = hosts.split()[0]
+
+
+def _replace_sync_bn(config: Any) -> None:
+    """Batch norm of each process instead of ``SyncBN`` (which MMEngine itself replaces where there is one process)."""
+    if isinstance(config, dict) and config.get('type') in ('SyncBN', 'MMSyncBN'):
+        config['type'] = 'BN'
+    if isinstance(config, dict | list | tuple):
+        for value in config.values() if isinstance(config, dict) else config:
+            _replace_sync_bn(value)

@@ -1,0 +1,91 @@
+"""The one comparison of two state dicts: what is missing, what has another shape, what is deeper than the model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Match:
+    """What of a given state dict goes into the model's own.
+
+    Attributes:
+        tensors: By key of the model, in the shape that it has there.
+        fresh: Keys of the model that the given state dict lacks and may lack.
+        problems: One line for each tensor that is missing or does not fit, and for each part that only the given
+            state dict has, since it would be left out in silence.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def match_state_dicts(
+    given: Mapping[str, Any],
+    own: Mapping[str, Tensor],
+    name: Callable[[str], str] = lambda key: key,
+    read: Callable[[Tensor, Tensor], Tensor | None] | None = None,
+    is_optional: Callable[[str], bool] = lambda key: False,
+) -> Match:
+    """Compare a given state dict with that of a model.
+
+    Args:
+        given: State dict from anywhere; its tensors may be on the meta device.
+        own: State dict of the model.
+        name: From a key of the model to its name in ``given``.
+        read: From a given tensor and that of the model to the given one in the model's shape, or None if it does not
+            fit, or a ValueError that says why. By default shapes must be equal but for dimensions of size 1.
+        is_optional: Whether ``given`` may lack a key of the model.
+
+    Returns:
+        The match; problems are collected, not raised, and name the keys of the model.
+    """
+    match = Match()
+    read = read or _same_values
+    for key, tensor in own.items():
+        theirs = name(key)
+        if theirs not in given:
+            if is_optional(key):
+                match.fresh.append(key)
+            else:
+                match.problems.append(f'{key} is missing')
+            continue
+        value = given[theirs]
+        if not isinstance(value, Tensor):
+            match.problems.append(f'{key} is a {type(value).__name__}, no tensor')
+            continue
+        try:
+            converted = read(value, tensor)
+        except ValueError as error:
+            match.problems.append(f'{key}: {error}')
+            continue
+        if converted is None:
+            match.problems.append(f'{key} is {tuple(value.shape)}, expected {tuple(tensor.shape)}')
+        else:
+            match.tensors[key] = converted
+    # Blocks that the model does not have would be left out in silence.
+    deeper = dict.fromkeys(block for block, key in _next_blocks(own) if name(key) in given)
+    match.problems += [f'{block} is in the checkpoint, and the model has no such part' for block in deeper]
+    return match
+
+
+def _same_values(given: Tensor, own: Tensor) -> Tensor | None:
+    return given.reshape(own.shape) if given.squeeze().shape == own.squeeze().shape else None
+
+
+def _next_blocks(own: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield name and keys of the block that would follow the last one of each list of modules."""
+    keys: dict[str, dict[int, str]] = {}
+    for key in own:
+        parts = key.split('.')
+        for i, part in enumerate(parts):
+            if part.isdecimal():
+                parent, rest = '.'.join(parts[:i]), '.'.join(parts[i + 1 :])
+                keys.setdefault(parent, {})[int(part)] = rest
+    for parent, by_index in keys.items():
+        block = f'{parent}.{max(by_index) + 1}'.lstrip('.')
+        for rest in set(by_index.values()):
+            yield block, f'{block}.{rest}'

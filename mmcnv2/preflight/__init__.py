@@ -1,0 +1,53 @@
+"""Checks that name what is missing or wrong before anything is computed.
+
+``check_config`` looks at the config and the data that it names, ``check_weights`` at the checkpoints, once there is a
+model to compare them with.
+"""
+
+from mmengine.config import Config
+from torch import nn
+
+from .annotations import check_annotations
+from .checkpoints import check_checkpoint, check_pretrained
+from .paths import check_dataset_paths
+from .settings import check_settings
+
+__all__ = [
+    'check_annotations',
+    'check_checkpoint',
+    'check_config',
+    'check_dataset_paths',
+    'check_pretrained',
+    'check_settings',
+    'check_weights',
+]
+
+
+def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check settings, paths and annotations.
+
+    Args:
+        cfg: Config of a run.
+        splits: Of 'train', 'val', 'test': the data loaders that will be used.
+
+    Raises:
+        InputError: Names the setting or the file, and says what is expected.
+    """
+    check_settings(cfg)
+    check_dataset_paths(cfg, splits)
+    check_annotations(cfg, splits)
+
+
+def check_weights(cfg: Config, model: nn.Module | dict) -> None:
+    """Check the checkpoints that a training starts from: ``init_cfg`` and ``load_from``.
+
+    Args:
+        cfg: Config of a training.
+        model: Its model, not initialised yet, or the config of the model.
+
+    Raises:
+        ConfigError: If a file is missing, unreadable, or does not fit.
+    """
+    check_pretrained(model)
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from, model, to_resume=bool(cfg.get('resume')))

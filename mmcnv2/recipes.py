@@ -1,0 +1,83 @@
+"""The recipes that travel with the package: the folder ``configs/``, inside the package as ``.mim/configs``.
+
+MMEngine looks there for ``_base_ = 'mmcnv2::...'`` once ``register_package_names`` has been called, which importing
+``mmcnv2`` does.
+"""
+
+import difflib
+import fnmatch
+from pathlib import Path
+
+import yaml
+from mmengine.config.utils import MODULE2PACKAGE
+
+from mmcnv2.utils.errors import ConfigError
+
+RECIPES = Path(__file__).parent / '.mim' / 'configs'
+
+
+def register_package_names() -> None:
+    """Tell MMEngine where ``mmcnv2::`` and ``mmseg::`` configs are.
+
+    Its table has no mmcnv2, and for mmseg the name of a distribution, of which there are several. By the name of the
+    module it finds any of them.
+    """
+    MODULE2PACKAGE.update(mmcnv2='mmcnv2', mmseg='mmseg')
+
+
+def list_recipes() -> list[str]:
+    """Return the names of all recipes, ``folder/NAME.py``, sorted."""
+    files = (path.relative_to(RECIPES) for path in RECIPES.rglob('*.py'))
+    return sorted(str(file) for file in files if file.parts[0] != '_base_')
+
+
+def find_recipes(pattern: str) -> list[str]:
+    """Return the recipes whose name matches.
+
+    Args:
+        pattern: Part of ``folder/NAME.py``, or with ``*`` and ``?`` a pattern for all of it; '' matches every recipe.
+
+    Raises:
+        ConfigError: If none matches.
+    """
+    if not any(character in pattern for character in '*?['):
+        pattern = f'*{pattern}*'
+    found = fnmatch.filter(list_recipes(), pattern)
+    if not found:
+        raise ConfigError(f'no recipe matches {pattern!r}{similar_recipe(pattern)}')
+    return found
+
+
+def paper_figures() -> dict[str, str]:
+    """Return the paper's figure of each recipe that has one, e.g. 'top-1 84.9 (table 4)', from the metafiles."""
+    figures = {}
+    for path in RECIPES.glob('*/metafile.yml'):
+        for model in yaml.safe_load(path.read_text(encoding='utf-8'))['Models']:
+            if figure := model['Metadata'].get('Figure in Paper'):
+                figures[model['Config'].removeprefix('configs/')] = figure
+    return figures
+
+
+def recipe_path(name: str) -> str:
+    """Return the path of a recipe.
+
+    Args:
+        name: ``folder/NAME.py``; folder, ending and a leading ``mmcnv2::`` may be left out. Files of ``_base_``, too.
+
+    Raises:
+        ConfigError: If there is none of this name; it names the nearest one.
+    """
+    wanted = name.removeprefix('mmcnv2::').removesuffix('.py') + '.py'
+    if (RECIPES / wanted).is_file():
+        return str(RECIPES / wanted)
+    found = [recipe for recipe in list_recipes() if Path(recipe).name == wanted]
+    if len(found) == 1:
+        return str(RECIPES / found[0])
+    raise ConfigError(f'no recipe {name!r}{similar_recipe(wanted)} (mmcnv2 configs lists them)')
+
+
+def similar_recipe(name: str) -> str:
+    """Return the end of a sentence that names the recipe whose file name is nearest, '' if none is near."""
+    by_name = {Path(recipe).name: recipe for recipe in list_recipes()}
+    nearest = difflib.get_close_matches(Path(name).name, by_name, n=1, cutoff=0.3)
+    return f'; did you mean mmcnv2::{by_name[nearest[0]]}?' if nearest else ''

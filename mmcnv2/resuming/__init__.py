@@ -1,0 +1,18 @@
+"""A run that was stopped continues exactly: the same samples, the same random numbers, the same weights, bit for bit.
+
+``loops.py`` has the training loops, ``sampler.py`` and ``dataset.py`` what they put around the data, ``seeding.py``
+the random numbers of each iteration and sample, ``checkpoints.py`` finds the file to continue from.
+"""
+
+from .checkpoints import newest_whole_checkpoint
+from .dataset import SeededDataset
+from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from .sampler import SeededSampler
+
+__all__ = [
+    'EpochBasedTrainLoop',
+    'IterBasedTrainLoop',
+    'SeededDataset',
+    'SeededSampler',
+    'newest_whole_checkpoint',
+]

@@ -1,0 +1,49 @@
+"""A dataset around another one that seeds the random numbers of every sample."""
+
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from mmcnv2.registry import DATASETS
+
+from .sampler import SeededIndex
+from .seeding import seed_random_numbers
+from .watching import SamplesInProgress, wait_for_folder
+
+
+@DATASETS.register_module()
+class SeededDataset(Dataset):
+    """Another dataset, seeded before each sample that a ``SeededSampler`` asks for; all else is that dataset's.
+
+    It also notes which samples are being read, and waits where the folder of the data vanishes (``watching.py``).
+
+    Args:
+        dataset: Config of the other dataset.
+        num_workers: Of the data loader.
+    """
+
+    def __init__(self, dataset: dict, num_workers: int) -> None:
+        self.dataset = DATASETS.build(dataset)
+        self._in_progress = SamplesInProgress(num_workers)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset' or name.startswith('__'):  # while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with self._in_progress.note(index):
+            return wait_for_folder(getattr(self.dataset, 'data_root', ''), lambda: self._seeded_sample(index))
+
+    def _seeded_sample(self, index: int) -> Any:
+        if isinstance(index, SeededIndex):
+            seed_random_numbers(*index.seed)
+        return self.dataset[int(index)]
+
+    def files_in_progress(self) -> list[str]:
+        """Return the files of the samples which workers are reading, or were reading when they died."""
+        infos = [self.dataset.get_data_info(index) for index in self._in_progress.indices()]
+        return [info['img_path'] for info in infos if 'img_path' in info]

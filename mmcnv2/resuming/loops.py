@@ -1,0 +1,123 @@
+"""MMEngine's training loops, made to go on exactly where a run was stopped.
+
+All random numbers are functions of the seed and of the place in the training: those of a sample (crop, flip, ...) of
+its place in the epoch, those of the model (masks, drop path, mixup) of iteration and process. So nothing random has to
+be saved, and a run that goes on from a checkpoint, in the middle of an epoch or not, does what it would have done.
+"""
+
+import logging
+from itertools import islice
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner import Runner, loops
+
+from mmcnv2.registry import LOOPS
+from mmcnv2.utils.errors import InputError, TrainingStopped
+
+from .seeding import iteration_key, seed_random_numbers
+
+
+class _SeededLoop:
+    def __init__(self, runner: Runner, dataloader: dict, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(dataloader, dict):
+            raise TypeError(f'{type(self).__name__} takes the config of a data loader, got a {type(dataloader)}')
+        num_workers = dataloader.get('num_workers', 0)
+        dataloader = dict(
+            dataloader,
+            dataset=dict(type='mmcnv2.SeededDataset', dataset=dataloader['dataset'], num_workers=num_workers),
+            sampler=dict(type='mmcnv2.SeededSampler', sampler=dataloader['sampler']),
+        )
+        super().__init__(runner, dataloader, *args, **kwargs)
+        batches = self.dataloader.batch_sampler
+        self._sampler = batches.sampler if self.dataloader.batch_size is None else self.dataloader.sampler
+
+    def run(self) -> Any:
+        """Trains, to the end or until ``TrainingStopped``."""
+        if not self.runner._randomness_cfg.get('diff_rank_seed'):  # else it is not the same in all processes
+            self._sampler.seed = self.runner.seed  # resuming brings that of the checkpoint
+        try:
+            return super().run()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # A worker that dies while it hands over a batch breaks the connection instead.
+            if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
+                raise
+            files = ', '.join(self.dataloader.dataset.files_in_progress()) or 'no file'
+            raise TrainingStopped(
+                f'a worker of train_dataloader died in iteration {self._iter + 1} ({error}). The workers were reading '
+                f'{files}. Often memory is short: fewer train_dataloader.num_workers, or a larger /dev/shm. '
+                'Go on with --resume'
+            ) from error
+
+    def run_iter(self, *args: Any) -> None:
+        """One iteration, with random numbers of its own."""
+        seed_random_numbers(*iteration_key(self.runner))
+        super().run_iter(*args)
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
+    """MMEngine's ``EpochBasedTrainLoop``, which also goes on in the middle of an epoch.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the data loader.
+        **kwargs: ``max_epochs``, ``val_begin``, ``val_interval``, ``dynamic_intervals``: see MMEngine.
+
+    Raises:
+        TrainingStopped: In ``run``, if a worker of the data loader died; names the files that were being read.
+    """
+
+    def run(self) -> Any:
+        """Trains. The epoch in which the run was stopped starts anew if epochs have another length now."""
+        length = len(self.dataloader)
+        hub = self.runner.message_hub  # in checkpoints, too
+        before = hub.runtime_info.get('epoch_length', length)
+        if before != length:
+            print_log(
+                f'The checkpoint is of a run with {before} iterations an epoch, now there are {length}: '
+                f'going on at the start of epoch {self._epoch + 1}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            self._iter = self._epoch * length
+        hub.update_info('epoch_length', length)
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """The rest of an epoch; all of it, unless the run goes on from a checkpoint within."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        if self.dataloader.batch_size:
+            self._sampler.skip(done * self.dataloader.batch_size)
+            batches = iter(self.dataloader)
+        else:  # a batch sampler of another kind: only its batches can be counted
+            batches = islice(self.dataloader, done, None)
+        for idx, data_batch in enumerate(batches, done):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_SeededLoop, loops.IterBasedTrainLoop):
+    """MMEngine's ``IterBasedTrainLoop`` with random numbers that depend on the place in the training only.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the data loader; its sampler must be MMEngine's ``InfiniteSampler`` or one like it.
+        **kwargs: ``max_iters``, ``val_begin``, ``val_interval``, ``dynamic_intervals``: see MMEngine.
+
+    Raises:
+        TrainingStopped: In ``run``, if a worker of the data loader died; names the files that were being read.
+        ValueError: If the sampler ends.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict, *args: Any, **kwargs: Any) -> None:
+        super().__init__(runner, dataloader, *args, **kwargs)
+        if not hasattr(self._sampler.sampler, 'skip'):
+            raise InputError(
+                f'train_dataloader.sampler must be an InfiniteSampler for a training that counts iterations, '
+                f'got {type(self._sampler.sampler).__name__}'
+            )

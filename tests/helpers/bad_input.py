@@ -1,0 +1,65 @@
+"""The tools as a user starts them, and images of every kind."""
+
+import io
+import sys
+
+import numpy as np
+from PIL import Image
+
+from helpers.processes import run
+
+ALPHA = 100
+PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 12, 34, 56]
+
+
+def run_tool(root, *command):
+    """Runs a tool in the repository and returns the finished process."""
+    return run(root, sys.executable, *command)
+
+
+def assert_refused(done, *parts):
+    """The tool ended with one line of error, which names these parts."""
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr, done.stderr[-3000:]
+    message = done.stderr[done.stderr.index('error: ') :]
+    for part in parts:
+        assert str(part) in message, message
+
+
+def picture(mode, size=(13, 7)):
+    """An image of one of Pillow's modes, and what it is as RGB by definition."""
+    rows, columns = np.indices(size)
+    rgb = ((rows + columns + rows * columns * 7 % 64)[..., None] + np.array([0, 40, 80])).astype(np.uint8)
+    grey = rgb[..., 0]
+    alpha = np.full_like(grey, ALPHA)
+    index = grey % 4
+    if mode == '1':
+        return Image.fromarray(index > 1), _grey(np.where(index > 1, 255, 0))
+    if mode == 'L':
+        return Image.fromarray(grey), _grey(grey)
+    if mode == 'LA':
+        return Image.fromarray(np.stack([grey, alpha], axis=-1)), _grey(grey)
+    if mode == 'P':
+        image = Image.fromarray(index, mode='P')
+        image.putpalette(PALETTE)
+        return image, np.array(PALETTE, dtype=np.uint8).reshape(4, 3)[index]
+    if mode == 'RGBA':
+        return Image.fromarray(np.dstack([rgb, alpha])), rgb
+    if mode == 'CMYK':  # without black: what is left of 255
+        return Image.fromarray(np.dstack([255 - rgb, np.zeros_like(grey)]), mode='CMYK'), rgb
+    if mode == 'I;16':
+        return Image.fromarray(grey.astype(np.uint16) * 256 + 77), _grey(grey)
+    return Image.fromarray(rgb), rgb
+
+
+def encode(kind, mode, size=(13, 7), **options):
+    """A file of that picture, and its RGB."""
+    image, rgb = picture(mode, size)
+    buffer = io.BytesIO()
+    defaults = dict(JPEG=dict(quality=100, subsampling=0), WEBP=dict(lossless=True)).get(kind, {})
+    image.save(buffer, kind, **{**(defaults if mode != 'L' or kind != 'JPEG' else dict(quality=100)), **options})
+    return buffer.getvalue(), rgb
+
+
+def _grey(values):
+    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=-1)

@@ -1,0 +1,43 @@
+"""What a config becomes with and without a GPU. (Runs on the CPU: tests/test_tools/test_distributed*.py.)"""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from mmcnv2.engine.runner import build_runner
+from mmcnv2.utils.errors import ConfigError
+
+UPERNET = 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512.py'
+ZERO = 'configs/fcmae/fcmae_convnextv2-huge_64xb64-zero1-amp-coslr-1600e_in1k.py'
+
+
+@RUNNERS.register_module()
+class RunnerThatKeepsItsConfig:
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    @classmethod
+    def from_cfg(cls, cfg):
+        return cls(cfg)
+
+
+def test_a_gpu_changes_nothing(root, monkeypatch):
+    """SyncBN and mixed precision stay as the config has them."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # MMEngine's logger asks for it
+    cfg = Config.fromfile(root / UPERNET)
+    cfg.launcher = 'pytorch'
+    cfg.runner_type = 'RunnerThatKeepsItsConfig'
+    runner = build_runner(cfg)
+    given = Config.fromfile(root / UPERNET)
+    assert given.model.decode_head.norm_cfg.type == given.model.auxiliary_head.norm_cfg.type == 'SyncBN'
+    assert given.optim_wrapper.type == 'AmpOptimWrapper'
+    assert {key: runner.cfg[key] for key in given} == given.to_dict()
+
+
+def test_deepspeed_cannot_scale_the_learning_rate(root):
+    cfg = Config.fromfile(root / ZERO)
+    cfg.auto_scale_lr.enable = True
+    with pytest.raises(ConfigError, match=r'DeepSpeedStrategy does not scale .* set optim_wrapper\.optimizer\.lr'):
+        build_runner(cfg)
