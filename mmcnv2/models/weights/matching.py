@@ -78,14 +78,16 @@ def _same_values(given: Tensor, own: Tensor) -> Tensor | None:
 
 def _next_blocks(own: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
     """Yield name and keys of the block that would follow the last one of each list of modules."""
-    keys: dict[str, dict[int, str]] = {}
+    last: dict[str, int] = {}
+    inside: dict[str, set[str]] = {}
     for key in own:
         parts = key.split('.')
         for i, part in enumerate(parts):
             if part.isdecimal():
-                parent, rest = '.'.join(parts[:i]), '.'.join(parts[i + 1 :])
-                keys.setdefault(parent, {})[int(part)] = rest
-    for parent, by_index in keys.items():
-        block = f'{parent}.{max(by_index) + 1}'.lstrip('.')
-        for rest in set(by_index.values()):
+                parent = '.'.join(parts[:i])
+                last[parent] = max(last.get(parent, 0), int(part))
+                inside.setdefault(parent, set()).add('.'.join(parts[i + 1 :]))
+    for parent, index in last.items():
+        block = f'{parent}.{index + 1}'.lstrip('.')
+        for rest in inside[parent]:
             yield block, f'{block}.{rest}'
