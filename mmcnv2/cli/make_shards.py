@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> None:
 
     check_positive(args, 'max_images', 'max_mb')
     dataset = UnlabelledImages(data_prefix=args.images, ann_file=args.list)
-    order = np.arange(len(dataset))
+    order = list(range(len(dataset)))
     if args.shuffle is not None:
-        order = np.random.default_rng(args.shuffle).permutation(order)
-    paths = (dataset.get_data_info(int(index))['img_path'] for index in order)
+        order = np.random.default_rng(args.shuffle).permutation(order).tolist()
+    paths = (dataset.get_data_info(index)['img_path'] for index in order)
     progress = track_iter_progress((paths, len(order)))
     pattern = write_shards(progress, args.images, args.out, args.max_images, args.max_mb * 1e6)
     print(f"wrote {len(order)} images: data_root='{args.out}', shards='{pattern}'")

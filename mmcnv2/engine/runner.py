@@ -58,7 +58,7 @@ def _adapt_to_cpu(cfg: Config) -> None:
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
         warnings.warn('no GPU: training in fp32 instead of mixed precision', stacklevel=2)
-        optim_wrapper.type = 'OptimWrapper'
+        optim_wrapper['type'] = 'OptimWrapper'
         for key in ('dtype', 'loss_scale', 'use_fsdp'):
             optim_wrapper.pop(key, None)
 

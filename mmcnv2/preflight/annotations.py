@@ -53,7 +53,7 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
                     _check_segmentation(setting, dataset)
 
 
-def _check_detection(setting: str, cls: type, dataset: Mapping, cfg: Config) -> None:
+def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> None:
     root = Path(dataset.get('data_root') or '')
     path = root / dataset['ann_file']
     classes = _class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])

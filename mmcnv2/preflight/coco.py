@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_KEYS = {
+_KEYS: dict[str, dict[str, tuple[type, ...]]] = {
     'images': dict(id=(int, str), file_name=(str,), width=(int,), height=(int,)),
     'annotations': dict(id=(int, str), image_id=(int, str), category_id=(int,), bbox=(list,), area=(int, float)),
     'categories': dict(id=(int,), name=(str,)),
@@ -78,7 +78,7 @@ def check_coco(
         messages = list(_annotation_problems(annotation, image, category_ids, needs_masks))
         for message in messages:
             problems.add(f'annotation {annotation["id"]}: {message}')
-        has_boxes = has_boxes or (not messages and _is_kept(annotation, image))
+        has_boxes = has_boxes or (image is not None and not messages and _is_kept(annotation, image))
     if for_training and not problems and not has_boxes:
         problems.add('no annotation is left that mmdet would train on: all are empty, outside or ignored')
 
@@ -205,7 +205,8 @@ def _is_near(coordinates: list[float], size: int) -> bool:
 
 def _repeated(values: list) -> list:
     """Values that are there more than once; dicts and lists, which are no ids, are left out."""
-    seen, twice = set(), {}
+    seen: set[int | str] = set()
+    twice: dict[int | str, None] = {}
     for value in values:
         if isinstance(value, int | str):
             if value in seen:

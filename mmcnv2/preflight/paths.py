@@ -45,8 +45,8 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
                     )
         evaluator = cfg.get(f'{split}_evaluator') or {}
         for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
-            if (path := metric.get('ann_file')) and not Path(path).exists():
+            if (file := metric.get('ann_file')) and not Path(file).exists():
                 raise ConfigError(
-                    f'{split}_evaluator.ann_file: {path} does not exist. Name the annotation file of '
+                    f'{split}_evaluator.ann_file: {file} does not exist. Name the annotation file of '
                     f'{split}_dataloader: --cfg-options {split}_evaluator.ann_file=FILE'
                 )

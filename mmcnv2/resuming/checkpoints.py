@@ -40,7 +40,7 @@ def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | 
     for path in paths:
         with _warned():
             iterations[path] = _iteration(path, allow_pickle)
-    for path in sorted(iterations, key=iterations.get, reverse=True):
+    for path in sorted(iterations, key=iterations.__getitem__, reverse=True):
         with _warned():
             _check_checksums(path)
             return str(path)

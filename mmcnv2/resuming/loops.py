@@ -7,7 +7,7 @@ be saved, and a run that goes on from a checkpoint, in the middle of an epoch or
 
 import logging
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
 from mmengine.runner import Runner, loops
@@ -17,8 +17,13 @@ from mmcnv2.utils.errors import InputError, TrainingStopped
 
 from .seeding import iteration_key, seed_random_numbers
 
+if TYPE_CHECKING:  # mixed into this loop and the one that counts iterations
+    from mmengine.runner import EpochBasedTrainLoop as _Loop
+else:
+    _Loop = object
 
-class _SeededLoop:
+
+class _SeededLoop(_Loop):
     def __init__(self, runner: Runner, dataloader: dict, *args: Any, **kwargs: Any) -> None:
         if not isinstance(dataloader, dict):
             raise TypeError(f'{type(self).__name__} takes the config of a data loader, got a {type(dataloader)}')

@@ -19,8 +19,8 @@ class SeededIndex(int):
         self.seed = seed
         return self
 
-    def __getnewargs__(self) -> tuple[int, tuple[int, ...]]:  # for pickle, on the way to a worker
-        return int(self), self.seed
+    def __reduce__(self) -> tuple:  # for pickle, on the way to a worker
+        return type(self), (int(self), self.seed)
 
 
 @DATA_SAMPLERS.register_module()

@@ -98,8 +98,8 @@ def _add_patch(ground: Array, camera: Camera, rng: np.random.Generator) -> None:
         bumps = 1 + 0.25 * rng.normal() * np.cos(rng.integers(2, 5) * angle + rng.uniform(0, 6))
         outline = np.stack([np.cos(angle), np.sin(angle)], 1) * bumps[:, None] * size
     turn = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    outline = outline @ turn.T + rng.uniform(-2.2, 2.2, 2)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    outline = outline @ rotation.T + rng.uniform(-2.2, 2.2, 2)
     mask = np.zeros(ground.shape[:2], dtype=np.uint8)
     cv2.fillPoly(mask, [_project(camera, outline)], 255, cv2.LINE_AA, shift=4)
     x, y, w, h = cv2.boundingRect(mask)

@@ -13,13 +13,13 @@ a small dataclass with three members:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = np.ndarray  # of float32 where nothing else is said
 
 #: Class names in the order of the category ids 1 to 6. The one definition of the classes.
 CLASSES: tuple[str, ...] = ('ball', 'box', 'can', 'cone', 'ring', 'mug')
@@ -48,7 +48,7 @@ def _round_corner(a: Array, b: Array, radius: float) -> Array:
     return inside + _length(np.maximum(a, 0), np.maximum(b, 0)) - radius
 
 
-def _column(x: float) -> Array:
+def _column(x: float | Sequence[float] | Array) -> Array:
     return np.asarray(x, dtype=np.float32).reshape(-1, 1)
 
 
@@ -218,7 +218,7 @@ class Lump:
         self.bound = float((np.linalg.norm(self.centres, axis=1) + self.radii).max()) + 0.2
 
     def sdf(self, p: Array) -> Array:
-        out = None
+        out: Array | None = None
         for centre, radius in zip(self.centres, self.radii, strict=True):
             q = p - _column(centre)
             d = np.sqrt((q * q).sum(0)) - radius
@@ -227,6 +227,7 @@ class Lump:
             else:  # polynomial smooth minimum
                 h = np.maximum(0.25 - np.abs(out - d), 0)
                 out = np.minimum(out, d) - h * h
+        assert out is not None  # a blob has spheres
         return out
 
     def reach(self, n: Array) -> float:
@@ -320,7 +321,7 @@ def random_rotation(name: str, rng: np.random.Generator) -> Array:
     return (yaw @ _axis_rotation(0, tilt) @ roll).astype(np.float32)
 
 
-def _axis_rotation(axis: int, angle: float) -> NDArray[np.float64]:
+def _axis_rotation(axis: int, angle: float) -> np.ndarray:
     c, s = np.cos(angle), np.sin(angle)
     out = np.eye(3)
     i, j = [k for k in range(3) if k != axis]

@@ -45,7 +45,7 @@ def random_light(rng: np.random.Generator, bounce: Array) -> Light:
     warmth = rng.uniform(-0.18, 0.18)
     warm = np.array([1 + warmth, 1.0, 1 - warmth], dtype=np.float32)
     ambient = rng.uniform(0.15, 0.5)
-    environment = cv2.GaussianBlur(to_linear(random_texture(rng, WALLS, 64)[::2]), (0, 0), 1.5)
+    environment: Array = cv2.GaussianBlur(to_linear(random_texture(rng, WALLS, 64)[::2]), (0, 0), 1.5)
     environment *= np.linspace(1.6, 0.4, 32, dtype=np.float32)[:, None, None]
     return Light(
         direction=direction.astype(np.float32),
@@ -79,7 +79,7 @@ def random_material(name: str, rng: np.random.Generator) -> Material:
     material depends less on the class. The hue of clutter is random.
     """
     kind = _USUAL[name] if rng.random() < _USUAL_SHARE else _KINDS[rng.integers(len(_KINDS))]
-    hue = _HUE.get(name) if rng.random() < _HUE_SHARE else None
+    hue: float | None = _HUE.get(name) if rng.random() < _HUE_SHARE else None
     if hue is not None:
         hue += rng.normal(0, 10)  # degrees
     tint = random_tint(rng, saturation=1.6 if hue is not None else 0.8, hue=hue)
@@ -169,7 +169,7 @@ def develop(linear: Array, rng: np.random.Generator) -> np.ndarray:
     """
     size = linear.shape[0]
     scale = size / 128
-    out = cv2.GaussianBlur(linear, (0, 0), max(rng.uniform(0.2, 0.65) * scale, 0.1))
+    out: Array = cv2.GaussianBlur(linear, (0, 0), max(rng.uniform(0.2, 0.65) * scale, 0.1))
     axis = np.linspace(-1, 1, size, dtype=np.float32) ** 2
     out *= (1 - rng.uniform(0, 0.15) * (axis[:, None] + axis[None, :]))[..., None]
     balance = rng.normal(1, 0.05, 3).astype(np.float32)

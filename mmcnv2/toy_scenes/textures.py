@@ -96,7 +96,7 @@ def noise(rng: np.random.Generator, size: int, stretch: int = 1) -> Array:
         side, weight = side * 2, weight * 0.6
         grid = rng.random((side, max(side // stretch, 2)), dtype=np.float32)
         out = cv2.resize(out, grid.shape[::-1], interpolation=cv2.INTER_LINEAR) + weight * grid
-    out = cv2.resize(out, (size, size), interpolation=cv2.INTER_LINEAR)
+    out = np.asarray(cv2.resize(out, (size, size), interpolation=cv2.INTER_LINEAR))
     low, high = float(out.min()), float(out.max())
     return (out - low) / (high - low)
 

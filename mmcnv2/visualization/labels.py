@@ -42,7 +42,9 @@ def draw_label_map(image: np.ndarray, label_map: np.ndarray) -> np.ndarray:
     return out
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), gap: int = 4) -> np.ndarray:
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]] | np.ndarray, titles: Sequence[str] = (), gap: int = 4
+) -> np.ndarray:
     """Images of one size (H, W, 3) uint8 in rows and columns, white gaps between, a title above each column."""
     cells = [
         [cv2.copyMakeBorder(cell, 0, gap, 0, gap, cv2.BORDER_CONSTANT, value=(255,) * 3) for cell in row]

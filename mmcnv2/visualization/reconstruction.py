@@ -1,6 +1,7 @@
 """Pictures of what FCMAE sees and what it makes of it."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tenso
     Returns:
         (N * (H + 4) - 4, 3 * (W + 4) - 4, 3) uint8, RGB.
     """
-    fcmae = model.module if is_model_wrapper(model) else model
+    fcmae: Any = model.module if is_model_wrapper(model) else model
     training = model.training
     model.eval()
     try:
@@ -34,7 +35,7 @@ def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tenso
         inputs = preprocessor(dict(inputs=list(images)), False)['inputs']
         mask = fcmae.random_mask(inputs) if mask is None else mask
         # Not model(...), since MMEngine's wrapper for DeepSpeed cannot be called.
-        reconstruction = model._run_forward(dict(inputs=inputs, mask=mask), mode='predict')
+        reconstruction = cast(Any, model)._run_forward(dict(inputs=inputs, mask=mask), mode='predict')
     finally:
         model.train(training)
 

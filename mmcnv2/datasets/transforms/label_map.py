@@ -65,25 +65,26 @@ class LoadLabelMap(BaseTransform):
         stored = _read(path, results['ori_shape'])
         labels = cv2.LUT(stored, _new_labels(results['reduce_zero_label'], results.get('label_map')))
         if self.num_classes is not None:
-            self._check_labels(path, stored, labels)
+            _check_labels(path, stored, labels, self.num_classes)
         results['gt_seg_map'] = labels
         results['seg_fields'].append('gt_seg_map')
         return results
 
-    def _check_labels(self, path: str, stored: np.ndarray, labels: np.ndarray) -> None:
-        # uint8 wraps around: classes come out above all others, and 255 just above the wrong labels.
-        wrong = labels - np.uint8(self.num_classes) < IGNORED - self.num_classes
-        if wrong.any():
-            values, counts = np.unique(stored[wrong], return_counts=True)
-            listed = ', '.join(f'{v} ({n} pixels)' for v, n in zip(values[:5], counts[:5], strict=True))
-            raise InputError(
-                f'label map {path} has labels outside the {self.num_classes} classes: {listed}. Correct the file, set '
-                f'these pixels to {IGNORED} (ignored), or correct the classes of the dataset and num_classes of '
-                'LoadLabelMap'
-            )
-
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes})'
+
+
+def _check_labels(path: str, stored: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    # uint8 wraps around: classes come out above all others, and 255 just above the wrong labels.
+    wrong = labels - np.uint8(num_classes) < IGNORED - num_classes
+    if wrong.any():
+        values, counts = np.unique(stored[wrong], return_counts=True)
+        listed = ', '.join(f'{v} ({n} pixels)' for v, n in zip(values[:5], counts[:5], strict=True))
+        raise InputError(
+            f'label map {path} has labels outside the {num_classes} classes: {listed}. Correct the file, set '
+            f'these pixels to {IGNORED} (ignored), or correct the classes of the dataset and num_classes of '
+            'LoadLabelMap'
+        )
 
 
 def _read(path: str, shape: tuple[int, int]) -> np.ndarray:

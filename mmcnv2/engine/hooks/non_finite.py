@@ -61,9 +61,7 @@ class NonFiniteHook(Hook):
         runner.model.register_forward_hook(self._watch_losses)
         optimizer.register_step_pre_hook(self._leave_out)
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Counts, keeps and, if there are too many, stops."""
         if self._left_out:
             self._left_out = False

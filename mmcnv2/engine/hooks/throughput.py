@@ -1,4 +1,5 @@
 import resource
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
@@ -19,7 +20,7 @@ class ThroughputHook(Hook):
     priority = 'NORMAL'
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         hub = runner.message_hub
         images = len(data_batch['inputs']) * get_world_size()

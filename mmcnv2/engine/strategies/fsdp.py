@@ -56,6 +56,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         """
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
             raise InputError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
+        assert model is not None  # MMEngine hands it over; the argument is optional in its signature only
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             return super().build_optim_wrapper(optim_wrapper, model)
 

@@ -6,7 +6,7 @@ business of a layout (``models/sparse/layout.py``); without a mask they are the 
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -94,16 +94,20 @@ class Downsample(nn.Sequential):
         super().__init__(*((conv, norm) if is_stem else (norm, conv)))
         self.is_stem = is_stem
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]  # a layout besides
         """Tokens (N, ..., c_in) to (N, ..., c_out)."""
         first, second = self
-        return second(layout.patch_conv(x, first)) if self.is_stem else layout.patch_conv(first(x), second)
+        if self.is_stem:
+            return second(layout.patch_conv(x, cast(nn.Conv2d, first)))
+        return layout.patch_conv(first(x), cast(nn.Conv2d, second))
 
 
 class Stage(nn.Sequential):
     """Blocks one after the other."""
 
-    def forward(self, x: Tensor, layout: Layout, with_cp: bool = False) -> Tensor:
+    def forward(  # type: ignore[override]  # a layout besides
+        self, x: Tensor, layout: Layout, with_cp: bool = False
+    ) -> Tensor:
         """Tokens (N, ..., C) to the same shape; ``with_cp``: see ``ConvNeXtV2``."""
         for block in self:
             if with_cp and torch.is_grad_enabled():
@@ -264,7 +268,7 @@ class ConvNeXtV2(BaseModule):
 def init_weights(module: nn.Module) -> None:
     """Truncated normal of std 0.02 for convolutions and linear layers, zero biases (official code);
     norms and GRN keep what their constructors set. Apply once, with ``module.apply``."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
 

@@ -61,12 +61,11 @@ class FCMAE(BaseModel):
         self.patch_size = patch_size
         self.norm_pix_loss = norm_pix_loss
         channels, pixels = self.backbone.channels[-1], patch_size**2 * self.backbone.in_channels
-        decoder = [
-            nn.Conv2d(channels, decoder_embed_dims, kernel_size=1),
-            Stage(*(Block(decoder_embed_dims) for _ in range(decoder_depth))),
-            nn.Conv2d(decoder_embed_dims, pixels, kernel_size=1),
-        ]
-        self.proj, self.decoder, self.pred = (module.apply(init_weights) for module in decoder)
+        self.proj = nn.Conv2d(channels, decoder_embed_dims, kernel_size=1)
+        self.decoder = Stage(*(Block(decoder_embed_dims) for _ in range(decoder_depth)))
+        self.pred = nn.Conv2d(decoder_embed_dims, pixels, kernel_size=1)
+        for module in (self.proj, self.decoder, self.pred):
+            module.apply(init_weights)
         self.mask_token = nn.Parameter(torch.empty(1, decoder_embed_dims, 1, 1))
         nn.init.normal_(self.mask_token, std=0.02)
 

@@ -108,7 +108,7 @@ def _size(given: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> tup
 def _classifier_keys(given: Mapping[str, Tensor], source: WeightFormat, target: WeightFormat) -> dict[str, str]:
     """Their keys of a classifier's norm and linear layer, to those of the new format."""
     keys: dict[str, str] = {}
-    for theirs, new in zip(source.classifier or (), target.classifier, strict=False):
+    for theirs, new in zip(source.classifier or (), target.classifier or (), strict=False):
         # mmpretrain's norm3 is an output norm like the others where those are there, too.
         if theirs == 'backbone.norm3' and 'backbone.norm0.weight' in given:
             continue

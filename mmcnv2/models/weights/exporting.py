@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcnv2.utils.errors import InputError, MissingPackageError
 from mmcnv2.utils.files import written_whole
@@ -66,15 +66,21 @@ def _export(backbone: ConvNeXtV2, path: Path) -> Callable[[Tensor], Sequence[Ten
         raise MissingPackageError(f'ONNX needs packages: pip install onnx onnxscript onnxruntime ({error})') from error
     names = [f'stage{i}' for i in backbone.out_indices]
     torch.onnx.export(
-        *(backbone, example, path),
-        **dict(dynamo=True, dynamic_shapes=sizes, input_names=['images'], output_names=names),
-        **dict(external_data=False, verbose=False),
+        backbone,
+        example,
+        path,
+        dynamo=True,
+        dynamic_shapes=sizes,
+        input_names=['images'],
+        output_names=names,
+        external_data=False,
+        verbose=False,
     )
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     return lambda x: [torch.from_numpy(out) for out in session.run(None, {'images': x.numpy()})]
 
 
-def _difference(backbone: nn.Module, exported: Callable[[Tensor], Sequence[Tensor]]) -> float:
+def _difference(backbone: ConvNeXtV2, exported: Callable[[Tensor], Sequence[Tensor]]) -> float:
     """Norm of the difference over the norm of a map, the largest over maps and sizes."""
     values = []
     for size in SIZES:

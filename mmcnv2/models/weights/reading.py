@@ -128,8 +128,8 @@ def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
         HistoryBuffer,
         np.ndarray,
         np.dtype,
-        np._core.multiarray._reconstruct,
-        np._core.multiarray.scalar,
+        np._core.multiarray._reconstruct,  # type: ignore[attr-defined]  # private, but what the files name
+        np._core.multiarray.scalar,  # type: ignore[attr-defined]
         *(type(np.dtype(kind)) for kind in '?bBhHiIlLqQefd'),  # of every boolean, integer and float
         (_method_of_history_buffer, 'builtins.getattr'),
     ]

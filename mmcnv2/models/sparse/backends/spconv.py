@@ -30,7 +30,8 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: Visib
         raise ValueError(f'kernels must be square and odd, got {height}x{width}')
     if torch.is_autocast_enabled(x.device.type):  # as F.conv2d does: everything but float64
         dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = (t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, weight, bias))
+        x, weight = (t if t.dtype == torch.float64 else t.to(dtype) for t in (x, weight))
+        bias = bias if bias is None or bias.dtype == torch.float64 else bias.to(dtype)
     side = layout.side(x)
     pairs, counts = layout.table(
         ('spconv', side, height, x.device), lambda: index_pairs(layout, side, height, x.device)
