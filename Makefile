@@ -1,4 +1,4 @@
-# `make` lists the targets; docs/install.md tells what `setup` does.
+# `make` lists the targets; docs/start/install.md tells what `setup` does.
 PY := .venv/bin/python
 
 .PHONY: help setup quickstart test lint format clean
