@@ -161,6 +161,23 @@ def test_first_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert len(printed) == 4
 
 
+def test_python_that_repeats_a_batch_runs(tmp_path, monkeypatch):
+    """With a file as ``NonFiniteHook`` writes it."""
+    page = (ROOT / 'docs/reference/reliability.md').read_text()
+    code = next(code for language, code in split(page)[1] if language == 'python')
+    cfg = Config.fromfile(ROOT / 'configs/toy/fcmae_convnextv2-atto_toy-scenes.py')
+    config, batch = (tmp_path / path for path in re.findall(r"'(work_dirs/\S+)'", code))
+    batch.parent.mkdir(parents=True)
+    cfg.dump(config)
+    state_dict = MODELS.build(dict(cfg.model, _scope_='mmcnv2')).state_dict()
+    inputs = [torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8) for _ in range(2)]
+    torch.save(dict(state_dict=state_dict, key=(0, 0, 8, 0), inputs=inputs, files=[]), batch)
+    monkeypatch.chdir(tmp_path)
+    variables = {}
+    exec(code, variables)
+    assert variables['losses']['loss'].isfinite()
+
+
 def test_readme_shows_a_picture_of_moderate_size_first():
     body = README.split('\n', 1)[1]
     picture = re.search(r'!\[[^\]]+\]\(([^)]+)\)', body)
