@@ -1,4 +1,4 @@
-# `make` lists the targets; docs/install.md tells what `setup` does.
+# `make` lists the targets; docs/start/install.md tells what `setup` does.
 PY := .venv/bin/python
 
 .PHONY: help setup quickstart test lint format clean
@@ -19,6 +19,7 @@ test: lint ## set up, then the style checks and the test suite
 lint: setup ## the style checks alone
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
 
 format: setup ## rewrite the code in the project's style
 	$(PY) -m ruff check --fix .

@@ -27,6 +27,10 @@ setup(
     description='ConvNeXt V2 and FCMAE pre-training for OpenMMLab: classification, detection, segmentation',
     long_description=README.read_text(encoding='utf-8') if README.exists() else '',
     long_description_content_type='text/markdown',
+    author='mmcnv2 contributors',
+    # Documentation, source, issues and changelog belong here as well, once the repository has a public address. Until
+    # then they are in it: docs/README.md, CHANGELOG.md.
+    project_urls={'Paper': 'https://arxiv.org/abs/2301.00808'},
     license='Apache-2.0',
     keywords=['ConvNeXt V2', 'FCMAE', 'masked autoencoder', 'OpenMMLab', 'object detection'],
     classifiers=[

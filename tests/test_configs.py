@@ -100,8 +100,8 @@ def as_list(config: dict | list | None) -> list:
 
 
 def test_options_switch_a_recipe_to_shards():
-    """Those of docs/data.md give what configs/_base_/datasets/imagenet_shards.py gives."""
-    text = (ROOT / 'docs/data.md').read_text()
+    """Those of docs/how_to/data.md give what configs/_base_/datasets/imagenet_shards.py gives."""
+    text = (ROOT / 'docs/how_to/data.md').read_text()
     options = dict(re.findall(r"(train_dataloader\.\S+?)=([^\s']+)", text[text.index('## Tar shards') :]))
     cfg = load(FCMAE)
     cfg.merge_from_dict(options)
@@ -410,8 +410,8 @@ def test_accumulation_is_the_same_step():
     torch.testing.assert_close(parts[-1], whole)
 
 
-# Tables 9 to 11 of the paper, lr = base lr * 1024 / 256 (docs/recipes.md on that of base, large and huge): lr, warm-up
-# epochs, weight decay, layer-wise decay, drop path, mixup, cutmix, label smoothing.
+# Tables 9 to 11 of the paper, lr = base lr * 1024 / 256 (docs/reference/recipes.md on that of base, large and huge):
+# lr, warm-up epochs, weight decay, layer-wise decay, drop path, mixup, cutmix, label smoothing.
 FINETUNE = {
     'atto': (8e-4, 0, 0.3, 0.9, 0.1, 0.0, 0.0, 0.2),
     'femto': (8e-4, 0, 0.05, 0.9, 0.0, 0.3, 0.3, 0.2),

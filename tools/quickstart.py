@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,12 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from PIL import Image
 
-from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map
+from mmcnv2.models.weights.reading import read_state_dict
+from mmcnv2.registry import MODELS
+from mmcnv2.toy_scenes import CLASSES
+from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map, draw_reconstructions
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA_ROOT = ROOT / 'data/toy_scenes'
@@ -33,6 +38,7 @@ METRICS = {
 SHOWN_SECONDS = 15  # a line of progress at least this often
 ZOOM = 2  # of the pictures
 NUM_PICTURES = 6
+NUM_OVERVIEW = 2  # of these, in the overview
 
 
 @dataclass
@@ -100,51 +106,99 @@ def last_checkpoint(run_dir: Path) -> Path:
     return Path((run_dir / 'last_checkpoint').read_text().strip())
 
 
-def draw_detections(runs: dict[str, Path], images: list[Path], score_threshold: float = 0.4) -> np.ndarray:
-    """Ground truth and the detections of each run, side by side."""
+def draw_overview(work_dir: Path, images: list[Path]) -> np.ndarray:
+    """Draw what goes in and what comes out: a row an image, a column a model of the finished job."""
+    columns = {
+        'image': [read_image(path) for path in images],
+        **reconstruct(work_dir / 'fcmae', images),
+        'Mask R-CNN': detect(work_dir / 'mask-rcnn_fcmae', images),
+        'UperNet': segment(work_dir / 'upernet_fcmae', images),
+        'ground truth': true_instances(images),
+    }
+    return side_by_side(columns)
+
+
+def draw_detections(runs: dict[str, Path], images: list[Path]) -> np.ndarray:
+    """Draw ground truth and the detections of each run."""
+    found = {title: detect(run_dir, images) for title, run_dir in runs.items()}
+    return side_by_side({'image': map(read_image, images), 'ground truth': true_instances(images), **found})
+
+
+def draw_segmentations(runs: dict[str, Path], images: list[Path]) -> np.ndarray:
+    """Draw ground truth and the label maps of each run."""
+    found = {title: segment(run_dir, images) for title, run_dir in runs.items()}
+    label_maps = (
+        cv2.imread(str(DATA_ROOT / 'semantic/val' / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED) for path in images
+    )
+    truth = [tint(path, label_map) for path, label_map in zip(images, label_maps, strict=True)]
+    return side_by_side({'image': map(read_image, images), 'ground truth': truth, **found})
+
+
+def side_by_side(columns: dict[str, Iterable[np.ndarray]]) -> np.ndarray:
+    """Return a contact sheet of columns with titles."""
+    return contact_sheet(list(zip(*columns.values(), strict=True)), list(columns))
+
+
+def reconstruct(run_dir: Path, images: list[Path]) -> dict[str, list[np.ndarray]]:
+    """Return the images with patches removed, and FCMAE's reconstructions of them. The masks are always the same."""
+    # The scope is named because mmdet's and mmseg's init_ functions leave theirs behind.
+    model = MODELS.build(dict(Config.fromfile(CONFIGS['fcmae']).model, _scope_='mmcnv2'))
+    model.load_state_dict(read_state_dict(str(last_checkpoint(run_dir))))
+    torch.manual_seed(0)
+    pixels = [torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1) for path in images]
+    _, masked, reconstructed = draw_reconstructions(model, pixels).swapaxes(0, 1)
+    return {'what FCMAE sees': list(map(zoom, masked)), 'reconstruction': list(map(zoom, reconstructed))}
+
+
+def detect(run_dir: Path, images: list[Path], score_threshold: float = 0.4) -> list[np.ndarray]:
+    """Return the images with the detections of a Mask R-CNN."""
     from mmdet.apis import inference_detector, init_detector
+
+    model = init_detector(str(CONFIGS['mask-rcnn']), str(last_checkpoint(run_dir)), device='cpu')
+    pictures = []
+    for path in images:
+        found = inference_detector(model, str(path)).pred_instances
+        found = found[found.scores > score_threshold]
+        labels = found.labels.tolist()
+        texts = [f'{CLASSES[i]} {score:.2f}' for i, score in zip(labels, found.scores.tolist(), strict=True)]
+        pictures.append(draw(path, found.masks.numpy(), labels, texts))
+    return pictures
+
+
+def segment(run_dir: Path, images: list[Path]) -> list[np.ndarray]:
+    """Return the images tinted by the label maps of a UperNet."""
+    from mmseg.apis import inference_model, init_model
+
+    model = init_model(str(CONFIGS['upernet']), str(last_checkpoint(run_dir)), device='cpu')
+    found = (inference_model(model, str(path)).pred_sem_seg.data[0].numpy().astype(np.uint8) for path in images)
+    return [tint(path, label_map) for path, label_map in zip(images, found, strict=True)]
+
+
+def true_instances(images: list[Path]) -> list[np.ndarray]:
+    """Return the images of the val split with their annotations."""
     from pycocotools.coco import COCO
 
     coco = COCO(str(DATA_ROOT / 'annotations/instances_val.json'))
     ids = {info['file_name']: info['id'] for info in coco.dataset['images']}
-    classes = [category['name'] for category in coco.dataset['categories']]
-    rows = [[] for _ in images]
-    for row, path in zip(rows, images, strict=True):
+    pictures = []
+    for path in images:
         annotations = coco.imgToAnns[ids[path.name]]
         labels = [annotation['category_id'] - 1 for annotation in annotations]
         masks = [coco.annToMask(annotation).astype(bool) for annotation in annotations]
-        row += [read_image(path), draw(path, masks, labels, [classes[label] for label in labels])]
-    for run_dir in runs.values():
-        model = init_detector(str(CONFIGS['mask-rcnn']), str(last_checkpoint(run_dir)), device='cpu')
-        for row, path in zip(rows, images, strict=True):
-            found = inference_detector(model, str(path)).pred_instances
-            found = found[found.scores > score_threshold]
-            texts = [
-                f'{classes[i]} {s:.2f}' for i, s in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-            ]
-            row.append(draw(path, found.masks.numpy(), found.labels.tolist(), texts))
-    return contact_sheet(rows, ['image', 'ground truth', *runs])
-
-
-def draw_segmentations(runs: dict[str, Path], images: list[Path]) -> np.ndarray:
-    """Ground truth and the label maps of each run, side by side."""
-    from mmseg.apis import inference_model, init_model
-
-    rows = []
-    for path in images:
-        label_map = cv2.imread(str(DATA_ROOT / 'semantic/val' / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED)
-        rows.append([read_image(path), draw_label_map(read_image(path), enlarge(label_map))])
-    for run_dir in runs.values():
-        model = init_model(str(CONFIGS['upernet']), str(last_checkpoint(run_dir)), device='cpu')
-        for row, path in zip(rows, images, strict=True):
-            label_map = inference_model(model, str(path)).pred_sem_seg.data[0].numpy().astype(np.uint8)
-            row.append(draw_label_map(read_image(path), enlarge(label_map)))
-    return contact_sheet(rows, ['image', 'ground truth', *runs])
+        pictures.append(draw(path, masks, labels, [CLASSES[label] for label in labels]))
+    return pictures
 
 
 def read_image(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path))[..., ::-1]
+    return zoom(cv2.imread(str(path))[..., ::-1])
+
+
+def zoom(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
+
+
+def tint(path: Path, label_map: np.ndarray) -> np.ndarray:
+    return draw_label_map(read_image(path), enlarge(label_map))
 
 
 def enlarge(label_map: np.ndarray) -> np.ndarray:
@@ -171,6 +225,7 @@ def write_report(work_dir: Path, steps: list[Step]) -> str:
     pictures = '\n\n'.join(
         f'## {title}\n\n![{title}]({file})'
         for title, file in (
+            ('What goes in, what comes out', 'overview.png'),
             ('Input, masked, reconstruction', 'reconstruction.png'),
             ('Detections', 'detections.png'),
             ('Segmentations', 'segmentations.png'),
@@ -211,12 +266,13 @@ def main() -> None:
     detectors = {title: work_dir / f'mask-rcnn_{start}' for title, start in starts.items()}
     segmenters = {title: work_dir / f'upernet_{start}' for title, start in starts.items()}
     pictures = {
+        'overview.png': draw_overview(work_dir, images[:NUM_OVERVIEW]),
         'reconstruction.png': cv2.imread(str(work_dir / f'fcmae/reconstructions/epoch_{max_epochs}.png'))[..., ::-1],
         'detections.png': draw_detections(detectors, images),
         'segmentations.png': draw_segmentations(segmenters, images),
     }
     for name, picture in pictures.items():
-        cv2.imwrite(str(work_dir / name), picture[..., ::-1])
+        Image.fromarray(picture).save(work_dir / name, optimize=True)
     print(f'\n{write_report(work_dir, steps)}\n\nreport and pictures: {work_dir}/report.md')
 
 

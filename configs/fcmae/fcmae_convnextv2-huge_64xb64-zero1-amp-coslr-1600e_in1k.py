@@ -1,4 +1,4 @@
-# The recipe of huge with AdamW's state sharded over the GPUs by DeepSpeed (docs/distributed.md).
+# The recipe of huge with AdamW's state sharded over the GPUs by DeepSpeed (docs/how_to/distributed.md).
 _base_ = 'fcmae_convnextv2-huge_64xb64-amp-coslr-1600e_in1k.py'
 
 runner_type = 'FlexibleRunner'

@@ -16,7 +16,9 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='path, URL or timm://NAME')
     parser.add_argument('target', help='file to write: .safetensors, or any other name for torch.save')
-    parser.add_argument('--to', required=True, help='format of the new file: mmcnv2, official, timm or mmpretrain')
+    parser.add_argument(
+        '--to', required=True, help='format of the new file: mmcnv2, official, timm, mmpretrain or transformers'
+    )
     parser.add_argument('--allow-pickle', action='store_true', help='read a source that could run code')
 
 

@@ -39,8 +39,8 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
             for key, path in paths.items():
                 if not path.exists():
                     raise ConfigError(
-                        f'{setting}.{key}: {path} does not exist. Put the data there (docs/data.md shows the layout; '
-                        'python tools/dataset_tools/make_toy_scenes.py makes the toy scenes) '
+                        f'{setting}.{key}: {path} does not exist. Put the data there (docs/how_to/data.md shows '
+                        'the layout; mmcnv2 make-toy-scenes makes the toy scenes) '
                         f'or name another folder: --cfg-options {setting}.data_root=PATH'
                     )
         evaluator = cfg.get(f'{split}_evaluator') or {}

@@ -1,6 +1,6 @@
 """Built-in data: small rendered photographs of six kinds of solid object, made on this machine.
 
-See ``docs/toy_scenes.md``. Nothing is downloaded, and mmdet and mmseg are not imported.
+See ``docs/reference/toy_scenes.md``. Nothing is downloaded, and mmdet and mmseg are not imported.
 """
 
 from .objects import CLASSES

@@ -1,4 +1,4 @@
 from .labels import contact_sheet, draw_instances, draw_label_map
-from .reconstruction import reconstruction_sheet
+from .reconstruction import draw_reconstructions, reconstruction_sheet
 
-__all__ = ['contact_sheet', 'draw_instances', 'draw_label_map', 'reconstruction_sheet']
+__all__ = ['contact_sheet', 'draw_instances', 'draw_label_map', 'draw_reconstructions', 'reconstruction_sheet']

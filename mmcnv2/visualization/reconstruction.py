@@ -14,9 +14,18 @@ from .labels import contact_sheet
 GREY = 0.5
 
 
-@torch.no_grad()
 def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
-    """One row per image: input, masked input, reconstruction (removed patches predicted, visible ones as they are).
+    """Return a contact sheet of what ``draw_reconstructions`` returns, one row per image.
+
+    Returns:
+        (N * (H + 4) - 4, 3 * (W + 4) - 4, 3) uint8, RGB.
+    """
+    return contact_sheet(draw_reconstructions(model, images, mask))
+
+
+@torch.no_grad()
+def draw_reconstructions(model: nn.Module, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
+    """Return input, masked input and reconstruction of images (removed patches predicted, visible ones as they are).
 
     Args:
         model: An FCMAE whose data preprocessor normalises RGB images by ``mean`` and ``std``, or MMEngine's wrapper of
@@ -25,7 +34,7 @@ def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tenso
         mask: (N, H/32, W/32) bool, True = removed; drawn at random by default.
 
     Returns:
-        (N * (H + 4) - 4, 3 * (W + 4) - 4, 3) uint8, RGB.
+        (N, 3, H, W, 3) uint8, RGB.
     """
     fcmae: Any = model.module if is_model_wrapper(model) else model
     training = model.training
@@ -44,5 +53,4 @@ def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tenso
 
     removed = F.interpolate(mask[:, None].float(), size=inputs.shape[2:]).bool().to(inputs.device)
     columns = [to_pixels(inputs), to_pixels(inputs).masked_fill(removed, GREY), to_pixels(reconstruction)]
-    rows = (torch.stack(columns, dim=1) * 255).round().byte().permute(0, 1, 3, 4, 2)  # (N, 3, H, W, 3)
-    return contact_sheet(rows.cpu().numpy())
+    return (torch.stack(columns, dim=1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()

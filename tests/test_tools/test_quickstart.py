@@ -61,25 +61,33 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 sys.path.insert(0, 'tools')
 import quickstart
 
-quickstart.DATA_ROOT, run_dir = map(Path, sys.argv[1:])
+quickstart.DATA_ROOT, work_dir = map(Path, sys.argv[1:])
 images = sorted((quickstart.DATA_ROOT / 'val').iterdir())[:2]
 meta = dict(dataset_meta=dict(classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]]))
-torch.save(dict(state_dict={}, meta=meta), run_dir / 'iter_1.pth')
-(run_dir / 'last_checkpoint').write_text(str(run_dir / 'iter_1.pth'))
-print(quickstart.draw_detections({'fresh': run_dir}, images).shape)
-print(quickstart.draw_segmentations({'fresh': run_dir}, images).shape)
+fcmae = quickstart.MODELS.build(Config.fromfile(quickstart.CONFIGS['fcmae']).model).state_dict()
+for name, state_dict in {'fcmae': fcmae, 'mask-rcnn_fcmae': {}, 'upernet_fcmae': {}}.items():
+    run_dir = work_dir / name
+    run_dir.mkdir()
+    torch.save(dict(state_dict=state_dict, meta=meta), run_dir / 'iter_1.pth')
+    (run_dir / 'last_checkpoint').write_text(str(run_dir / 'iter_1.pth'))
+print(quickstart.draw_detections({'fresh': work_dir / 'mask-rcnn_fcmae'}, images).shape)
+print(quickstart.draw_segmentations({'fresh': work_dir / 'upernet_fcmae'}, images).shape)
+print('overview', quickstart.draw_overview(work_dir, images).shape)
 """
 
 
 def test_pictures_are_drawn_in_a_fresh_process(root, toy_scenes, tmp_path):
-    """Where nothing has prepared torchvision, as in `make quickstart`: image, ground truth and one run."""
+    """Where nothing has prepared torchvision, as in `make quickstart`: ground truth and one run, and the overview."""
     done = run(root, sys.executable, '-c', DRAW, toy_scenes, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     shapes = re.findall(r'^\((\d+), (\d+), 3\)$', done.stdout, re.MULTILINE)
     assert len(shapes) == 2 and shapes[0] == shapes[1]
     height, width = map(int, shapes[0])
     assert height > 2 * 192 and width >= 3 * 192  # 96 pixels, drawn twice as large
+    columns = 6  # image, removed, reconstruction, detector, segmenter, ground truth; 4 pixels between them
+    assert f'overview ({height}, {columns * 196 - 4}, 3)' in done.stdout

@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md against numbers by hand, and its tools started as a user starts them."""
+"""The model of docs/measurements/scaling.md against numbers by hand, and its tools started as a user starts them."""
 
 import importlib.util
 import json

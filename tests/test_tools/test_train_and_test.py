@@ -145,7 +145,7 @@ def test_two_processes(root, toy_scenes, tmp_path):
 
 
 def test_two_processes_read_shards(root, toy_scenes, tmp_path):
-    """With the options of docs/data.md."""
+    """With the options of docs/how_to/data.md."""
     made = run(
         root,
         *(sys.executable, 'tools/dataset_tools/make_shards.py', toy_scenes / 'unlabelled', tmp_path / 'shards'),

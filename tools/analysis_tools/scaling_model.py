@@ -1,10 +1,10 @@
-"""A model of a pre-training step on many GPUs: what it costs, and what bounds it (docs/scaling.md).
+"""A model of a pre-training step on many GPUs: what it costs, and what bounds it (docs/measurements/scaling.md).
 
     python tools/analysis_tools/scaling_model.py configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py
 
 Computed exactly from the config: parameters, multiply-adds, the batch of a step. Measured: images/s that a core
-delivers (docs/data.md). All else is assumed, from data sheets or by judgement, and has an option; GPUs work in data
-parallel, and the batch of a step stays the same for any number of them. A step takes
+delivers (docs/how_to/data.md). All else is assumed, from data sheets or by judgement, and has an option; GPUs work in
+data parallel, and the batch of a step stays the same for any number of them. A step takes
 
     compute     6 operations per multiply-add (2 forward, 4 backward) at tflops * utilisation,
     + overhead  of each iteration of at most 64 images: starting kernels, optimiser, Python,

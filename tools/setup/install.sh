@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with everything mmcnv2 needs; `make setup` calls it, docs/install.md describes it.
+# Makes .venv with everything mmcnv2 needs; `make setup` calls it, docs/start/install.md describes it.
 # Run it again after an interruption and it finishes; with nothing left to do it returns at once.
 #
 #   PYTHON=python3.12   the interpreter to make .venv with (default: python3)
@@ -130,7 +130,7 @@ compile_mmcv() {
     export CC="${CC:-gcc}" CXX="${CXX:-g++}" CFLAGS="${CFLAGS:--g0 -O2}" MAX_JOBS="${MAX_JOBS:-$(nproc)}"
     "$PY" -c 'import sys, torch; from torch.utils.cpp_extension import CUDA_HOME
 sys.exit(torch.cuda.is_available() and CUDA_HOME is None)' || {
-        say 'no nvcc: mmcv gets operators for the CPU only, detection on the GPU will not work (docs/install.md)'
+        say 'no nvcc: mmcv gets operators for the CPU only, detection on the GPU will not work (docs/start/install.md)'
         export CUDA_VISIBLE_DEVICES=
     }
     PATH="$PWD/$VENV/bin:$PATH" fetch_mmcv pip_or_die mmcv-build wheel --no-cache-dir --no-deps \

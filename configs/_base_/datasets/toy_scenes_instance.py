@@ -1,4 +1,4 @@
-# The built-in toy scenes with boxes and masks; `python tools/dataset_tools/make_toy_scenes.py` writes them.
+# The built-in toy scenes with boxes and masks; `mmcnv2 make-toy-scenes` writes them.
 classes = ('ball', 'box', 'can', 'cone', 'ring', 'mug')  # mmcnv2.datasets.toy_scenes.CLASSES
 dataset = dict(
     type='CocoDataset',

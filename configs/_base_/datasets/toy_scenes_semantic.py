@@ -1,4 +1,4 @@
-# The built-in toy scenes with label maps; `python tools/dataset_tools/make_toy_scenes.py` writes them.
+# The built-in toy scenes with label maps; `mmcnv2 make-toy-scenes` writes them.
 classes = ('background', 'ball', 'box', 'can', 'cone', 'ring', 'mug')  # background and toy_scenes.CLASSES
 dataset = dict(
     type='BaseSegDataset',

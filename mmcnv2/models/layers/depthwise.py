@@ -2,7 +2,7 @@
 
 oneDNN takes 5 to 10 times as long for the gradient of a 7x7 depthwise weight as for the convolution itself. That
 gradient is a convolution as well, of each channel of each sample with its output gradient as the kernel, and computed
-as such it takes a half to a third of the time (``docs/benchmarks.md``).
+as such it takes a half to a third of the time (``docs/measurements/benchmarks.md``).
 """
 
 from typing import Any
