@@ -106,6 +106,23 @@ def last_checkpoint(run_dir: Path) -> Path:
     return Path((run_dir / 'last_checkpoint').read_text().strip())
 
 
+def draw_pictures(work_dir: Path) -> None:
+    """Draw the pictures of the finished job and write them to its work dir."""
+    images = sorted((DATA_ROOT / 'val').iterdir())[:NUM_PICTURES]
+    starts = {'from scratch': 'scratch', 'from FCMAE': 'fcmae'}
+    detectors = {title: work_dir / f'mask-rcnn_{start}' for title, start in starts.items()}
+    segmenters = {title: work_dir / f'upernet_{start}' for title, start in starts.items()}
+    epoch = last_checkpoint(work_dir / 'fcmae').stem
+    pictures = {
+        'overview.png': draw_overview(work_dir, images[:NUM_OVERVIEW]),
+        'reconstruction.png': cv2.imread(str(work_dir / f'fcmae/reconstructions/{epoch}.png'))[..., ::-1],
+        'detections.png': draw_detections(detectors, images),
+        'segmentations.png': draw_segmentations(segmenters, images),
+    }
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(work_dir / name, optimize=True)
+
+
 def draw_overview(work_dir: Path, images: list[Path]) -> np.ndarray:
     """Draw what goes in and what comes out: a row an image, a column a model of the finished job."""
     columns = {
@@ -261,18 +278,7 @@ def main() -> None:
         run(step, number, steps, work_dir)
 
     print('drawing pictures', flush=True)
-    images = sorted((DATA_ROOT / 'val').iterdir())[:NUM_PICTURES]
-    starts = {'from scratch': 'scratch', 'from FCMAE': 'fcmae'}
-    detectors = {title: work_dir / f'mask-rcnn_{start}' for title, start in starts.items()}
-    segmenters = {title: work_dir / f'upernet_{start}' for title, start in starts.items()}
-    pictures = {
-        'overview.png': draw_overview(work_dir, images[:NUM_OVERVIEW]),
-        'reconstruction.png': cv2.imread(str(work_dir / f'fcmae/reconstructions/epoch_{max_epochs}.png'))[..., ::-1],
-        'detections.png': draw_detections(detectors, images),
-        'segmentations.png': draw_segmentations(segmenters, images),
-    }
-    for name, picture in pictures.items():
-        Image.fromarray(picture).save(work_dir / name, optimize=True)
+    draw_pictures(work_dir)
     print(f'\n{write_report(work_dir, steps)}\n\nreport and pictures: {work_dir}/report.md')
 
 
