@@ -1,4 +1,4 @@
-# The built-in toy scenes without their labels; `python tools/dataset_tools/make_toy_scenes.py` writes them.
+# The built-in toy scenes without their labels; `mmcnv2 make-toy-scenes` writes them.
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,
