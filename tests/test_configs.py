@@ -706,6 +706,11 @@ def test_detection_recipe_runs(method, samples, tmp_path):
         'train_cfg.max_epochs': 1,
         'auto_scale_lr.enable': True,
     }
+    # Fewer regions and narrower heads than the recipe, for the time it takes.
+    options['model.test_cfg.rpn.max_per_img'] = 100
+    for stage in [''] if method == 'mask-rcnn' else ['.0', '.1', '.2']:
+        options[f'model.train_cfg.rcnn{stage}.sampler.num'] = 64
+        options[f'model.roi_head.bbox_head{stage}.fc_out_channels'] = 64
     path = ROOT / f'configs/{method.replace("-", "_")}/{DETECTOR_NAMES[method, "base"]}.py'
     runner = run(path, tmp_path, options | narrow_backbone())
     # --auto-scale-lr: a batch of 1 instead of 32. The scales of the layers stay: 0.95 ** 13 for the stem.
