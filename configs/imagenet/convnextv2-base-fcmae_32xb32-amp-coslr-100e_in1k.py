@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/convnextv2_classifier.py',
     '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/finetune_adamw_coslr.py',
+    '../_base_/schedules/imagenet_adamw_coslr.py',
     '../_base_/classification_runtime.py',
 ]
 
