@@ -13,7 +13,7 @@ check_dependencies()
 from . import recipes, registry  # noqa: E402  (imports mmengine, which the check may find missing)
 from .utils.torchvision import declare_missing_operators  # noqa: E402
 
-recipes.register_package_names()
+recipes.register_recipes()
 declare_missing_operators()
 
 __all__ = ['__version__', 'registry']

@@ -1,7 +1,7 @@
 """The recipes that travel with the package: the folder ``configs/``, inside the package as ``.mim/configs``.
 
-MMEngine looks there for ``_base_ = 'mmcnv2::...'`` once ``register_package_names`` has been called, which importing
-``mmcnv2`` does.
+MMEngine finds ``_base_ = 'mmcnv2::...'`` there once ``register_recipes`` has been called, which importing ``mmcnv2``
+does.
 """
 
 import difflib
@@ -9,6 +9,7 @@ import fnmatch
 from pathlib import Path
 
 import yaml
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from mmcnv2.utils.errors import ConfigError
@@ -16,13 +17,28 @@ from mmcnv2.utils.errors import ConfigError
 RECIPES = Path(__file__).parent / '.mim' / 'configs'
 
 
-def register_package_names() -> None:
-    """Tell MMEngine where ``mmcnv2::`` and ``mmseg::`` configs are.
+_find_base = Config._get_cfg_path
 
-    Its table has no mmcnv2, and for mmseg the name of a distribution, of which there are several. By the name of the
-    module it finds any of them.
+
+def register_recipes() -> None:
+    """Let MMEngine find ``mmcnv2::`` and ``mmseg::`` configs, as bases and in ``mmengine.hub.get_config``.
+
+    Its table of packages has no mmcnv2, and for mmseg the name of a distribution, of which there are several. By the
+    name of the module it finds any of them.
     """
     MODULE2PACKAGE.update(mmcnv2='mmcnv2', mmseg='mmseg')
+    Config._get_cfg_path = staticmethod(_find_base_or_recipe)
+
+
+def _find_base_or_recipe(base: str, filename: str) -> tuple[str, str | None]:
+    """Return path and scope of a base; a recipe has no scope, as if it were a file beside the config.
+
+    MMEngine's scope is the name of the package, in which it then looks for every ``type`` of the base. Those of a
+    recipe are mmdet's, mmseg's or mmpretrain's: it states its own ``default_scope``.
+    """
+    if base.startswith('mmcnv2::'):
+        return recipe_path(base), None
+    return _find_base(base, filename)
 
 
 def list_recipes() -> list[str]:

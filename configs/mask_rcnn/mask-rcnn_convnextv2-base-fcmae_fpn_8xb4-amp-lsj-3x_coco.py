@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/mask-rcnn_convnextv2_fpn.py',
     '../_base_/datasets/coco_lsj-1024.py',
     '../_base_/schedules/mask-rcnn_adamw_3x.py',
-    '../_base_/default_runtime.py',
+    '../_base_/detection_runtime.py',
 ]
 
 model = dict(
@@ -22,8 +22,3 @@ model = dict(
     # Single-scale test with soft-NMS (paper); for boxes only and with mmcv's defaults, which the paper leaves open.
     test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))),
 )
-
-train_dataloader = dict(batch_size=4)  # x 8 GPUs = 32
-
-default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
-visualizer = dict(type='DetLocalVisualizer', name='visualizer')

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/mask-rcnn_convnextv2-atto_fpn-small.py',
     '../_base_/datasets/toy_scenes_instance.py',
     '../_base_/schedules/toy_finetune.py',
-    '../_base_/default_runtime.py',
+    '../_base_/detection_runtime.py',
 ]
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=6), mask_head=dict(num_classes=6)))
@@ -13,7 +13,5 @@ model = dict(roi_head=dict(bbox_head=dict(num_classes=6), mask_head=dict(num_cla
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(by_epoch=False, interval={{_base_.max_iters}}),
-    visualization=dict(type='DetVisualizationHook'),
 )
-visualizer = dict(type='DetLocalVisualizer', name='visualizer')
 log_processor = dict(by_epoch=False)

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/upernet_convnextv2-atto_small.py',
     '../_base_/datasets/toy_scenes_semantic.py',
     '../_base_/schedules/toy_finetune.py',
-    '../_base_/default_runtime.py',
+    '../_base_/segmentation_runtime.py',
 ]
 
 model = dict(
@@ -17,7 +17,4 @@ model = dict(
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(by_epoch=False, interval={{_base_.max_iters}}),
-    visualization=dict(type='SegVisualizationHook'),
 )
-visualizer = dict(type='SegLocalVisualizer', name='visualizer')
-log_processor = dict(by_epoch=False)

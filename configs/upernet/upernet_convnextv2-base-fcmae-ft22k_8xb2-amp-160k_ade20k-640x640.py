@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/upernet_convnextv2.py',
     '../_base_/datasets/ade20k_640x640.py',
     '../_base_/schedules/upernet_adamw_160k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/segmentation_runtime.py',
 ]
 
 model = dict(
@@ -21,12 +21,5 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(batch_size=2)  # x 8 GPUs = 16
-
 env_cfg = dict(cudnn_benchmark=True)  # all training images have one size
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=16000, max_keep_ckpts=3),
-    visualization=dict(type='SegVisualizationHook'),
-)
-visualizer = dict(type='SegLocalVisualizer', name='visualizer')
-log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=16000))

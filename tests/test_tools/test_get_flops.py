@@ -225,7 +225,7 @@ def test_downstream_recipes(measure, config, size, macs, parameters, names):
 )
 def test_fine_tuning_recipes_are_those_of_table_15(measure, name, size, macs, parameters):
     """Image size, multiply-adds (G) and parameters (M), which the paper rounds."""
-    result = measure(f'configs/finetune/convnextv2-{name}.py')
+    result = measure(f'configs/imagenet/convnextv2-{name}.py')
     assert result['image_size'] == size
     assert result['macs']['dense'] / 1e9 == pytest.approx(macs, rel=4e-3)
     assert result['parameters'] / 1e6 == pytest.approx(parameters, rel=3e-3)

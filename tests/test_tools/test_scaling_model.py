@@ -72,7 +72,11 @@ def start(root, tool, *arguments):
 
 
 def test_tables_of_two_recipes(root, tool, tmp_path):
-    paths = [RECIPE.format('atto'), RECIPE.format('atto').replace('64xb64', '8xb64-accum8')]
+    accumulating = tmp_path / 'accumulating.py'
+    accumulating.write_text(
+        f"_base_ = '{root / RECIPE.format('atto')}'\noptim_wrapper = dict(accumulative_counts=8)\n"
+    )
+    paths = [RECIPE.format('atto'), str(accumulating)]
     options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
     done = start(root, 'scaling_model', *paths, *options)
     assert done.returncode == 0, done.stderr

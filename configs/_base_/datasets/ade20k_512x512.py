@@ -3,7 +3,7 @@
 data_root = 'data/ade/ADEChallengeData2016'
 
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=2,  # x 8 GPUs = 16
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),

@@ -4,7 +4,7 @@
 data_root = 'data/coco/'
 
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=4,  # x 8 GPUs = 32
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -4,6 +4,9 @@ _base_ = 'imagenet_224.py'
 
 data_root = 'data/imagenet22k'
 
-train_dataloader = dict(batch_size=64, dataset=dict(type='ImageNet21k', data_root=data_root))
+train_dataloader = dict(
+    batch_size=64,  # x 64 GPUs = 4096
+    dataset=dict(type='ImageNet21k', data_root=data_root),
+)
 val_dataloader, test_dataloader = None, None
 val_evaluator, test_evaluator = None, None

@@ -1,6 +1,6 @@
 # ImageNet-1k without its labels: any folder of images will do, sub-folders or not. data_root is the only path.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=64,  # x 64 GPUs = 4096
     num_workers=10,  # as in the official code
     persistent_workers=True,
     pin_memory=True,

@@ -1,4 +1,4 @@
-# The same as imagenet_fcmae.py from tar shards, which tools/dataset_tools/make_shards.py makes of a folder.
+# The same as imagenet_fcmae.py from tar shards, which `mmcnv2 make-shards` makes of a folder.
 _base_ = 'imagenet_fcmae.py'
 
 train_dataloader = dict(

@@ -1,5 +1,5 @@
 # The built-in toy scenes with boxes and masks; `mmcnv2 make-toy-scenes` writes them.
-classes = ('ball', 'box', 'can', 'cone', 'ring', 'mug')  # mmcnv2.datasets.toy_scenes.CLASSES
+classes = ('ball', 'box', 'can', 'cone', 'ring', 'mug')  # mmcnv2.toy_scenes.CLASSES
 dataset = dict(
     type='CocoDataset',
     data_root='data/toy_scenes/',

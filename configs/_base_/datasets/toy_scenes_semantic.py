@@ -1,5 +1,5 @@
 # The built-in toy scenes with label maps; `mmcnv2 make-toy-scenes` writes them.
-classes = ('background', 'ball', 'box', 'can', 'cone', 'ring', 'mug')  # background and toy_scenes.CLASSES
+classes = ('background', 'ball', 'box', 'can', 'cone', 'ring', 'mug')  # background, then mmcnv2.toy_scenes.CLASSES
 dataset = dict(
     type='BaseSegDataset',
     data_root='data/toy_scenes/',

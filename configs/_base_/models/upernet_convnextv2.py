@@ -1,5 +1,5 @@
 # UperNet as mmseg's recipes for ConvNeXt set it; a config sets arch, in_channels, num_classes and init_cfg.
-# (mmengine cannot inherit 'mmseg::...' configs of the onedl packages, so the base is written out here.)
+# Written out here: MMEngine finds 'mmseg::...' bases of the onedl packages only after `import mmcnv2`.
 default_scope = 'mmseg'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 

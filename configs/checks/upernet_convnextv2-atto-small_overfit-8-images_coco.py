@@ -1,7 +1,7 @@
 # Can the whole path, label maps to metric, learn eight images by heart? Trained and evaluated on the same eight.
 _base_ = [
     '../_base_/models/upernet_convnextv2-atto_small.py',
-    '../_base_/default_runtime.py',
+    '../_base_/segmentation_runtime.py',
 ]
 
 crop_size = (256, 256)
@@ -70,7 +70,4 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1),
-    visualization=dict(type='SegVisualizationHook'),
 )
-visualizer = dict(type='SegLocalVisualizer', name='visualizer')
-log_processor = dict(by_epoch=False)

@@ -2,13 +2,11 @@
 # Paper: 86.8 % top-1 (table 15).
 _base_ = [
     '../_base_/models/convnextv2_classifier.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/finetune_adamw_coslr.py',
-    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_224_to_512.py',
+    '../_base_/schedules/imagenet_adamw_coslr.py',
+    '../_base_/classification_runtime.py',
 ]
 
-# The head needs mmpretrain, so it is imported here only.
-custom_imports = dict(imports=['mmcnv2', 'mmcnv2.models.heads'], allow_failed_imports=False)
 checkpoint = 'work_dirs/convnextv2-base-fcmae_64xb64-amp-coslr-90e_in22k/epoch_90.pth'
 model = dict(
     backbone=dict(
@@ -27,7 +25,6 @@ model = dict(
     train_cfg=None,  # neither mixup nor cutmix
 )
 
-train_dataloader = dict(batch_size=32)  # x 16 GPUs = 512
 # base lr 2.5e-5 * batch 512 / 256 = 5e-5, no warm-up.
 max_epochs = 30
 optim_wrapper = dict(optimizer=dict(lr=5e-5, weight_decay=1e-8), paramwise_cfg=dict(decay_rate=0.8))
@@ -35,12 +32,4 @@ _, cosine = _base_.param_scheduler
 cosine.update(T_max=max_epochs, begin=0, end=max_epochs)
 param_scheduler = [cosine]
 train_cfg = dict(max_epochs=max_epochs)
-auto_scale_lr = dict(base_batch_size=512)
-
-env_cfg = dict(cudnn_benchmark=True)  # all images have one size
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
-# Averaged weights with decay 0.9999 (table 13); they are evaluated and, in a checkpoint, 'state_dict'.
-custom_hooks = [
-    dict(type='mmcnv2.ThroughputHook'),
-    dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL'),
-]
+auto_scale_lr = dict(base_batch_size=512)  # 32 x 16 GPUs

@@ -3,12 +3,10 @@
 _base_ = [
     '../_base_/models/convnextv2_classifier.py',
     '../_base_/datasets/imagenet22k_224.py',
-    '../_base_/schedules/finetune_adamw_coslr.py',
-    '../_base_/default_runtime.py',
+    '../_base_/schedules/imagenet_adamw_coslr.py',
+    '../_base_/classification_runtime.py',
 ]
 
-# The head needs mmpretrain, so it is imported here only.
-custom_imports = dict(imports=['mmcnv2', 'mmcnv2.models.heads'], allow_failed_imports=False)
 model = dict(
     backbone=dict(
         drop_path_rate=0.1,
@@ -21,7 +19,6 @@ model = dict(
     head=dict(num_classes=21841),
 )
 
-train_dataloader = dict(batch_size=64)  # x 64 GPUs = 4096
 # base lr 2.5e-4 * batch 4096 / 256 = 4e-3.
 max_epochs, warmup_epochs = 90, 5
 optim_wrapper = dict(optimizer=dict(lr=4e-3), paramwise_cfg=dict(decay_rate=0.8))
@@ -31,8 +28,6 @@ cosine.update(T_max=max_epochs - warmup_epochs, begin=warmup_epochs, end=max_epo
 param_scheduler = [warmup, cosine]
 train_cfg = dict(max_epochs=max_epochs)
 val_cfg, test_cfg = None, None
-auto_scale_lr = dict(base_batch_size=4096)
+auto_scale_lr = dict(base_batch_size=4096)  # 64 x 64 GPUs
 
-env_cfg = dict(cudnn_benchmark=True)  # all images have one size
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
 custom_hooks = [dict(type='mmcnv2.ThroughputHook')]  # no averaged weights (table 12)

@@ -1,7 +1,7 @@
 # Can the whole path, labels to metric, learn eight COCO images by heart? Trained and evaluated on the same eight.
 _base_ = [
     '../_base_/models/mask-rcnn_convnextv2-atto_fpn-small.py',
-    '../_base_/default_runtime.py',
+    '../_base_/detection_runtime.py',
 ]
 
 dataset = dict(
@@ -62,7 +62,5 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=1),
-    visualization=dict(type='DetVisualizationHook'),
 )
-visualizer = dict(type='DetLocalVisualizer', name='visualizer')
 log_processor = dict(by_epoch=False)
