@@ -411,7 +411,7 @@ def test_accumulation_with_auto_scale_lr(tmp_path):
 
 
 def test_iterations_and_steps_of_accumulation():
-    """The table of docs/reference/recipes.md, from the recipes; ImageNet-1k has 1281167 images, and what is over is dropped."""
+    """The table of the page, from the recipes; ImageNet-1k has 1281167 images, and what is over is dropped."""
     text = next((ROOT / 'docs').rglob('recipes.md')).read_text()
     table = {label: (a, b) for label, a, b in re.findall(r'^\| (i.+|s.+) \| ([\d, ]+) \| ([\d, ]+) \|$', text, re.M)}
     rows = []
