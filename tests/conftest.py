@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -10,10 +11,24 @@ from mmengine.registry import DefaultScope
 # Before triton is imported, which decides then: without a GPU its kernels run under the interpreter.
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
+# Side by side, the workers of pytest-xdist have a core each.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ['OMP_NUM_THREADS'] = '1'
+    torch.set_num_threads(1)
 
 from mmcnv2.toy_scenes import write_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run.
+hypothesis.settings.register_profile('mmcnv2', derandomize=True, deadline=None, max_examples=50, database=None)
+hypothesis.settings.load_profile('mmcnv2')
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the files of slow tests, in which pytest-xdist's workers would else wait for each other at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from importlib import import_module
 
 import pytest
-from helpers.bad_input import assert_refused, run_tool
+from helpers.processes import assert_refused, run_forked
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS, DefaultScope
@@ -340,7 +340,7 @@ def test_other_errors_keep_their_traceback():
 )
 def test_tool(root, toy_scenes, tmp_path, option, parts):
     data = [f'{split}_dataloader.dataset.data_root={toy_scenes}/' for split in ('train', 'val')]
-    done = run_tool(
+    done = run_forked(
         root, 'tools/train.py', TOY.format('upernet'), '--work-dir', tmp_path, '--cfg-options', *data, option
     )
     assert_refused(done, *parts)
