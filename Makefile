@@ -1,11 +1,11 @@
 # `make` lists the targets; docs/install.md tells what `setup` does.
 PY := .venv/bin/python
 
-.PHONY: help setup quickstart test lint format clean
+.PHONY: help setup quickstart test test-fast lint format clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## make .venv and install everything (at once when it is there)
 	@bash tools/setup/install.sh
@@ -13,8 +13,12 @@ setup: ## make .venv and install everything (at once when it is there)
 quickstart: setup ## set up, then pre-train and fine-tune a small model on toy scenes
 	@$(PY) tools/quickstart.py
 
+# Two workers, each with whole files, so that what the tests of a file share is made once.
 test: lint ## set up, then the style checks and the test suite
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: setup ## the tests that take no process and no long computation, for every commit
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: setup ## the style checks alone
 	$(PY) -m ruff check .

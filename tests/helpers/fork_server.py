@@ -1,7 +1,7 @@
 """Runs the tools in forks of a process that has imported everything, which saves the seconds that a start takes.
 
-A program of its own, started by processes.py (pytest itself must not be forked: its torch has threads). Each line of
-its input is a run as JSON, the arguments of ``run``; each line of its output is the exit codes of that run's processes.
+A program of its own, started by processes.py (pytest itself must not be forked: its torch has threads). It reads
+a run a line, the arguments of ``run`` as JSON, and answers each with the exit codes of its processes.
 """
 
 import contextlib
@@ -51,14 +51,15 @@ def start(command: list[str], output: str, errors: str, env: dict[str, str]) -> 
 def run(envs: list[dict[str, str]], timeout: float, **what) -> list[int]:
     """Start a process for each of ``envs`` and return their exit codes, negative if a signal ended them.
 
-    When one fails, or the time is over, the others are killed.
+    When one has failed the others have 20 seconds, then they are killed, as all are when the time is over.
     """
     codes = {start(env=env, **what): None for env in envs}
     end = time.monotonic() + timeout
     while None in codes.values():
-        is_over = any(codes.values()) or time.monotonic() > end
+        if any(codes.values()):
+            end = min(end, time.monotonic() + 20)
         for pid in [pid for pid, code in codes.items() if code is None]:
-            if is_over:
+            if time.monotonic() > end:
                 kill_group(pid)
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:

@@ -364,6 +364,7 @@ def test_real_annotations_pass(samples):
 # ---- the real tool ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('damage', 'parts'),
     [

@@ -344,6 +344,7 @@ def test_one_cycle_keeps_an_object(tmp_path):
 # ---- the real tools ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', ['load_from', 'init_cfg', 'resume', 'test'])
 def test_tools_run_no_code(root, toy_scenes, tmp_path, way):
     trace = tmp_path / 'trace'
@@ -365,6 +366,7 @@ def test_tools_run_no_code(root, toy_scenes, tmp_path, way):
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_resume_from_a_damaged_file_leaves_all_as_it_was(root, toy_scenes, tmp_path):
     """One checkpoint is cut off, the other one is of no run: nothing is trained, and no file is touched."""
     save(dict(state_dict=weights(), meta=dict(epoch=1)), tmp_path / 'epoch_1.pth', True)
@@ -378,6 +380,7 @@ def test_resume_from_a_damaged_file_leaves_all_as_it_was(root, toy_scenes, tmp_p
     assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
 
 
+@pytest.mark.slow
 def test_tool_reads_a_trusted_file(root, toy_scenes, tmp_path):
     """--allow-pickle: the code runs, and the error is only that the file is no UperNet."""
     trace = tmp_path / 'trace'

@@ -198,6 +198,7 @@ def test_new_optional_settings_are_allowed(task, options):
     check_settings(load(TOY.format(task), *options))
 
 
+@pytest.mark.slow
 def test_every_config_of_the_project_passes(root):
     for path in sorted((root / 'configs').rglob('*.py')):
         if '_base_' not in path.parts:
@@ -329,6 +330,7 @@ def test_other_errors_keep_their_traceback():
         1 / 0  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('option', 'parts'),
     [

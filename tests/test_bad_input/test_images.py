@@ -295,6 +295,7 @@ def bombs(root, tmp_path_factory):
     return {(path.rpartition('/')[2], reader): (path, message, grown) for path, reader, message, grown in results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('kind', BOMBS)
 def test_decompression_bomb(bombs, kind, reader):

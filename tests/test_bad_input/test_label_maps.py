@@ -223,6 +223,7 @@ def test_image_of_the_list_is_missing(folder):
 # ---- the real tool ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('damage', 'parts'),
     [
@@ -247,6 +248,7 @@ def test_tool(root, toy_scenes, tmp_path, damage, parts):
     assert_refused(done, *parts)
 
 
+@pytest.mark.slow
 def test_mmsegs_inference_takes_the_pipeline(root):
     """inference_model removes mmseg's LoadAnnotations by name; ours stays, and has nothing to do."""
     from mmseg.apis import inference_model, init_model

@@ -237,6 +237,7 @@ def test_other_errors_are_not_swallowed(tmp_path):
     assert dataset.num_unreadable == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', ['fork', 'spawn'])
 def test_workers_share_the_count(tmp_path, start_method):
     dataset = with_broken_files(tmp_path, 8, [0, 3, 5, 6])
@@ -256,6 +257,7 @@ def test_workers_share_the_count(tmp_path, start_method):
     assert dataset.num_unreadable == 4
 
 
+@pytest.mark.slow
 def test_workers_stop_the_run(tmp_path):
     # Neither worker alone meets more than two: only the shared count exceeds three.
     dataset = with_broken_files(tmp_path, 8, [0, 2, 4, 6], max_unreadable=3)
@@ -265,6 +267,7 @@ def test_workers_stop_the_run(tmp_path):
     gc.collect()  # ends the workers now, not in the middle of another test
 
 
+@pytest.mark.slow
 def test_copies_still_share_with_their_workers(tmp_path):
     dataset = with_broken_files(tmp_path, 4, [1])
     for twin in (copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):

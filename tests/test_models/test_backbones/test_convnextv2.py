@@ -198,6 +198,7 @@ def test_frozen_stages(frozen_stages):
 # ---- registry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('statement', ['import mmcnv2', 'import mmcnv2.registry'])
 def test_builds_in_a_fresh_process_after_one_import(statement):
     code = f"""

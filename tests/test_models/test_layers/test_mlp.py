@@ -183,6 +183,7 @@ class _LeanMLP(nn.Module):
         return lean(x, self.layers)
 
 
+@pytest.mark.slow
 @every_form
 def test_distributed_data_parallel(form, tmp_path):
     """Two processes with two samples each have the gradients of one with four, which takes the modules."""
