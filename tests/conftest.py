@@ -11,14 +11,14 @@ from mmengine.registry import DefaultScope
 # Before triton is imported, which decides then: without a GPU its kernels run under the interpreter.
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
-# Side by side, the workers of pytest-xdist have a core each.
-if 'PYTEST_XDIST_WORKER' in os.environ:
-    os.environ['OMP_NUM_THREADS'] = '1'
-    torch.set_num_threads(1)
 
 from mmcnv2.toy_scenes import write_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Small tensors gain nothing from a second thread, and the workers of pytest-xdist have a core each.
+os.environ['OMP_NUM_THREADS'] = '1'
+torch.set_num_threads(1)
 
 # The same examples in every run.
 hypothesis.settings.register_profile('mmcnv2', derandomize=True, deadline=None, max_examples=50, database=None)
@@ -26,7 +26,7 @@ hypothesis.settings.load_profile('mmcnv2')
 
 
 def pytest_collection_modifyitems(items):
-    """What is in test_tools is slow. Files with slow tests come first: no worker of pytest-xdist waits for one then."""
+    """All of test_tools is slow. Files with slow tests come first: no worker of pytest-xdist waits for one then."""
     for item in items:
         if 'test_tools' in item.path.parts:
             item.add_marker('slow')

@@ -22,7 +22,7 @@ CASES = {
     'wide, 4 channels': (OTHER_ARCH, (3, 4, 64, 128), 3),
     'one visible patch': (ARCH, (2, 1, 96, 64), 1),
     'one removed patch, batch 1': (OTHER_ARCH, (1, 3, 64, 96), 5),
-    'small': (dict(depths=(1, 1, 1, 1), channels=(3, 4, 6, 8)), (2, 3, 64, 96), 3),
+    'small': (dict(depths=(1, 1, 1, 1), channels=(8, 12, 16, 24)), (2, 3, 64, 96), 3),
 }
 # Triton's interpreter takes seconds for a network: where there are many cases it has the small one alone.
 FAST_BACKENDS = [name for name in BACKENDS if name != 'triton']

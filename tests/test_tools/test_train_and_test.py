@@ -125,10 +125,14 @@ def test_two_processes_read_shards(root, toy_scenes, tmp_path):
     assert_refused(done, f'train_dataloader.dataset.shards: {shards}/000002.tar does not exist')
 
 
+def test_error_as_a_user_sees_it(root):
+    done = run(root, sys.executable, 'tools/train.py', 'configs/toy/fcmae_convnextv2-ato_toy-scenes.py')
+    assert_refused(done, 'did you mean mmcnv2::toy/fcmae_convnextv2-atto')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['configs/toy/fcmae_convnextv2-ato_toy-scenes.py'], 'did you mean mmcnv2::toy/fcmae_convnextv2-atto'),
         (
             [CONFIG.format('mask-rcnn'), '--cfg-options', 'train_dataloader.dataset.data_root=/no/such/folder'],
             'train_dataloader.dataset.data_root: /no/such/folder does not exist',
@@ -140,13 +144,13 @@ def test_train_names_what_is_missing(root, toy_scenes, tmp_path, arguments, mess
     arguments = [*arguments, '--work-dir', tmp_path]
     if 'load_from' in str(arguments):
         arguments[2:2] = data_options('upernet', toy_scenes)
-    assert_refused(run(root, sys.executable, 'tools/train.py', *arguments), message)
+    assert_refused(run_forked(root, 'tools/train.py', *arguments), message)
 
 
 def test_checkpoint_of_another_model_is_refused(root, toy_scenes, pretraining, tmp_path):
     data = f'test_dataloader.dataset.data_root={toy_scenes}'
-    command = [sys.executable, 'tools/test.py', CONFIG.format('upernet'), pretraining / 'epoch_2.pth']
-    done = run(root, *command, '--work-dir', tmp_path, '--cfg-options', data)
+    command = ['tools/test.py', CONFIG.format('upernet'), pretraining / 'epoch_2.pth']
+    done = run_forked(root, *command, '--work-dir', tmp_path, '--cfg-options', data)
     assert_refused(done, 'does not fit the model of the config', 'backbone.norm0.weight is missing')
 
 

@@ -106,7 +106,7 @@ def test_the_mask_matters():
 @every_backend
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_autocast_is_close_to_fp32(backend, dtype):
-    arch, images, mask = case('small', torch.float32)
+    arch, images, mask = case('square', torch.float32)
     model = build_backbone(arch, sparse_backend=backend)
     expected, expected_grads = run(model, images, mask)
     with torch.autocast('cpu', dtype):
