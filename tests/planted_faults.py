@@ -113,7 +113,10 @@ FAULTS = {
     'ranks draw the same masks': Fault('models/sparse/mask.py', ' + get_rank()', '', f'{SPARSE}/test_mask.py'),
     # ---- weights ----
     'GRN of official checkpoints keeps its shape': Fault(
-        'models/layers/grn.py', 'state_dict[key].flatten()', 'state_dict[key]', f'{WEIGHTS} {LAYERS}/test_grn.py'
+        'models/layers/grn.py',
+        'state_dict[key].flatten()',
+        'state_dict[key]',
+        f'{LAYERS}/test_grn.py {WEIGHTS}/test_pretrained.py',
     ),
     'gamma and beta of timm are exchanged': Fault(
         'models/weights/formats.py',
@@ -134,7 +137,7 @@ FAULTS = {
         f'{WEIGHTS}/test_pretrained.py',
     ),
     'deeper checkpoints are accepted': Fault(
-        'models/weights/matching.py', 'if name(key) in given)', 'if False)', f'{WEIGHTS} {BACKBONE}'
+        'models/weights/matching.py', 'if name(key) in given)', 'if False)', f'{WEIGHTS}/test_pretrained.py {BACKBONE}'
     ),
     'pickles are allowed': Fault(
         'models/weights/reading.py', '    if allow_pickle:\n', '    if True:\n', f'{BAD}/test_checkpoints.py'

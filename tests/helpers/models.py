@@ -28,9 +28,9 @@ CASES = {
 FAST_BACKENDS = [name for name in BACKENDS if name != 'triton']
 SLOW_BACKENDS = [name for name in BACKENDS if name == 'triton']
 every_fast_backend = pytest.mark.parametrize('backend', FAST_BACKENDS)
-every_backend = pytest.mark.parametrize(
-    'backend', [*FAST_BACKENDS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_BACKENDS)]
-)
+_BY_NAME = {name: pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_BACKENDS)) for name in BACKENDS}
+every_backend = pytest.mark.parametrize('backend', [*_BY_NAME.values()])
+every_token_backend = pytest.mark.parametrize('backend', [_BY_NAME[name] for name in BACKENDS if name != 'dense'])
 
 
 def backend_cases(*others):

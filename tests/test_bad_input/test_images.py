@@ -4,13 +4,13 @@ import io
 import json
 import logging
 import struct
-import subprocess
 import sys
 import zlib
 
 import numpy as np
 import pytest
 from helpers.damage import flipped_bits
+from helpers.launching import launch
 from helpers.pictures import ALPHA, encode
 from hypothesis import given
 from mmcv.transforms import LoadImageFromFile
@@ -289,9 +289,7 @@ def bombs(root, tmp_path_factory):
     for kind in BOMBS:
         (folder / kind).write_bytes(bomb(kind))
     command = [sys.executable, '-c', READ_BOMB, ','.join(READERS), *(folder / kind for kind in BOMBS)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
+    results = [json.loads(line) for line in launch(root, *command).stdout.splitlines()]
     return {(path.rpartition('/')[2], reader): (path, message, grown) for path, reader, message, grown in results}
 
 

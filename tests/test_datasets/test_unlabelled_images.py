@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from torch.utils.data import DataLoader
 from mmcnv2.datasets import UnlabelledImages, UnreadableImageError
 from mmcnv2.utils.errors import InputError
 
-IMAGENET_SAMPLE = Path(__file__).parents[3] / 'shared' / 'data' / 'imagenet1000'
 LOAD_AND_PACK = [dict(type='mmcnv2.LoadRGBImage'), dict(type='mmcnv2.PackUnlabelled')]
 PRETRAIN = [dict(type='mmcnv2.LoadRandomResizedCrop', size=64), dict(type='mmcnv2.PackUnlabelled')]
 
@@ -306,10 +304,9 @@ def test_dataloader_from_config_is_repeatable(tmp_path):
     assert len(runs[0].flatten(1).unique(dim=0)) == 16
 
 
-@pytest.mark.skipif(not IMAGENET_SAMPLE.is_dir(), reason='shared/data/imagenet1000 is not there')
-def test_real_photographs():
+def test_real_photographs(samples):
     preprocessor = ImgDataPreprocessor(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-    loader = build_loader(IMAGENET_SAMPLE, num_workers=0)
+    loader = build_loader(samples / 'imagenet1000', num_workers=0)
     batches = [preprocessor(batch)['inputs'] for batch in loader]
     inputs = torch.cat(batches)
     assert loader.dataset.num_unreadable == 0

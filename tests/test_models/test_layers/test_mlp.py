@@ -199,6 +199,7 @@ def test_distributed_data_parallel(form, tmp_path):
             assert error(gradients[name], parameter.grad) < 1e-12, name
 
 
+@pytest.mark.slow
 @every_form
 def test_torch_compile(form):
     x, layers = inputs(form)

@@ -144,6 +144,11 @@ def test_autocast_is_close_to_fp32(dtype, backend):
     assert error(flat(grads), flat(dense_grads)) < 2e-2
 
 
+def test_loss_of_a_model_in_bfloat16_is_taken_in_fp32():
+    model, images, mask = fcmae_case('square', torch.bfloat16)
+    assert model.loss(images, mask=mask)['loss'].dtype == torch.float32
+
+
 def test_activation_checkpointing_changes_nothing():
     _, images, mask = case('square', torch.float32)
     results = []

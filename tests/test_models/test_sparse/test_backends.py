@@ -11,6 +11,7 @@ from helpers.models import (
     double_weights,
     error,
     every_backend,
+    every_token_backend,
     gradients,
     pixels,
     weighted_sum,
@@ -142,7 +143,7 @@ def test_activation_checkpointing_changes_nothing(backend):
         assert torch.equal(cp_grads[key], expected), key
 
 
-@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'dense'])
+@every_token_backend
 @pytest.mark.parametrize('side', [1, 2, 4, 8])
 def test_depthwise_conv_on_tokens(backend, side):
     """The operation by itself, on random tokens of every stage."""

@@ -1,12 +1,12 @@
 """What is particular to the triton backend: its kernels (interpreted where there is no GPU), tables, precision."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import reference
+from helpers.launching import launch
 from helpers.models import case, error
 
 from mmcnv2.models.sparse import make_layout
@@ -221,15 +221,13 @@ for side, ring in ((8, 1), (4, 1), (2, 2), (1, 3)):
 """
 
 
-def test_the_kernels_compile_for_an_h100(monkeypatch):
+def test_the_kernels_compile_for_an_h100(root):
     """Triton cross-compiles without a GPU. A row of the kernel is multiplied with every token once: 7 x SIDE products
     of 16 x 64 values by 128 threads."""
-    monkeypatch.setenv('TRITON_INTERPRET', '0')
-    run_ = subprocess.run([sys.executable, '-c', COMPILE], capture_output=True, text=True)
-    assert run_.returncode == 0, run_.stderr
+    done = launch(root, sys.executable, '-c', COMPILE, TRITON_INTERPRET='0')
     expected = [
         f'{kernel} {side} {7 * side * 16 * 64 // 128} False'
         for side in (8, 4, 2, 1)
         for kernel in ('_conv_kernel', '_weight_gradient_kernel')
     ]
-    assert run_.stdout.splitlines() == expected
+    assert done.stdout.splitlines() == expected
