@@ -1,5 +1,7 @@
 # `make` lists the targets; docs/install.md tells what `setup` does.
 PY := .venv/bin/python
+# Two workers, each with whole files, so that what the tests of a file share is made once.
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup quickstart test test-fast lint format clean
 .NOTPARALLEL:
@@ -13,12 +15,11 @@ setup: ## make .venv and install everything (at once when it is there)
 quickstart: setup ## set up, then pre-train and fine-tune a small model on toy scenes
 	@$(PY) tools/quickstart.py
 
-# Two workers, each with whole files, so that what the tests of a file share is made once.
 test: lint ## set up, then the style checks and the test suite
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
-test-fast: setup ## the tests that take no process and no long computation, for every commit
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+test-fast: setup ## the tests that start no process and compute little, for every commit
+	$(PYTEST) -m "not slow"
 
 lint: setup ## the style checks alone
 	$(PY) -m ruff check .

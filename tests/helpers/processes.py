@@ -53,8 +53,9 @@ def run_forked(root, *command, processes=1, timeout=300, **env):
         server = _fork_server(root)
         server.stdin.write(json.dumps(request) + '\n')
         server.stdin.flush()
-        codes = json.loads(server.stdout.readline())
-        code = next(filter(None, codes), 0)
+        answer = server.stdout.readline()
+        assert answer, 'the fork server has ended; its error is on stderr'
+        code = next(filter(None, json.loads(answer)), 0)
         return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 
 
