@@ -17,13 +17,11 @@ model = dict(backbone=dict(arch=arch, drop_path_rate=0.2))
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root='{data}/unlabelled'))
 # 8 iterations an epoch, a step every 2, a checkpoint every 3: most lie within an epoch and between two steps.
 optim_wrapper = dict(accumulative_counts=2)
-train_cfg = dict(max_epochs=6)
+train_cfg = dict(max_epochs=9)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(by_epoch=False, interval=3, max_keep_ckpts=3))
 custom_hooks = [dict(type='EMAHook')]
 """
-LAST = 'iter_48.pth'
-
-
+LAST = 'iter_72.pth'
 # A moment, in iterations since the start or while a checkpoint is written, and the signal that comes then.
 STOPS = ('4:SIGKILL', 'saving:SIGKILL', '7:SIGKILL', 'saving:SIGKILL', '5:SIGTERM', '2:SIGUSR1')
 
@@ -58,26 +56,26 @@ def test_killed_and_stopped(root, folder, whole):
     assert differences(load(whole / LAST), load(work_dir / LAST)) == []
     # Nothing half written is left, nor more checkpoints than the config keeps.
     left = sorted(path.name for path in work_dir.iterdir() if path.is_file())
-    assert left == ['fcmae.py', 'iter_42.pth', 'iter_45.pth', LAST, 'last_checkpoint']
+    assert left == ['fcmae.py', 'iter_66.pth', 'iter_69.pth', LAST, 'last_checkpoint']
 
 
 def test_damaged_newest_checkpoint(root, folder, whole):
     """A bit of a tensor is wrong in the newest, the one before is cut off: the third is taken."""
     work_dir = folder / 'damaged'
     work_dir.mkdir()
-    names = ['iter_42.pth', 'iter_45.pth', LAST]
+    names = ['iter_66.pth', 'iter_69.pth', LAST]
     for name in names:
         content = bytearray((whole / name).read_bytes())
         if name == LAST:
             content[len(content) // 2] ^= 1
-        (work_dir / name).write_bytes(content[: -1000 if name == 'iter_45.pth' else None])
+        (work_dir / name).write_bytes(content[: -1000 if name == 'iter_69.pth' else None])
     (work_dir / 'last_checkpoint').write_text(str(work_dir / LAST))
     done = launch_forked(root, 'tools/train.py', folder / 'fcmae.py', '--work-dir', work_dir, '--resume')
     (log,) = work_dir.glob('*/*.log')
-    assert 'resumed epoch: 5, iter: 42' in log.read_text()
+    assert 'resumed epoch: 8, iter: 66' in log.read_text()
     output = done.stdout + done.stderr
     assert f'Left out a damaged checkpoint: {work_dir / LAST} (checksum of ' in output
-    assert f'Left out a damaged checkpoint: {work_dir}/iter_45.pth (File is not a zip file)' in output
+    assert f'Left out a damaged checkpoint: {work_dir}/iter_69.pth (File is not a zip file)' in output
     assert differences(load(whole / LAST), load(work_dir / LAST)) == []
 
 
