@@ -1,11 +1,13 @@
 # `make` lists the targets; docs/start/install.md tells what `setup` does.
 PY := .venv/bin/python
+# Two workers, each with whole files, so that what the tests of a file share is made once.
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup quickstart test lint format clean
+.PHONY: help setup quickstart test test-fast lint format clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## make .venv and install everything (at once when it is there)
 	@bash tools/setup/install.sh
@@ -14,7 +16,10 @@ quickstart: setup ## set up, then pre-train and fine-tune a small model on toy s
 	@$(PY) tools/quickstart.py
 
 test: lint ## set up, then the style checks and the test suite
-	$(PY) -m pytest
+	$(PYTEST)
+
+test-fast: setup ## the tests that start no process and compute little, for every commit
+	$(PYTEST) -m "not slow"
 
 lint: setup ## the style checks alone
 	$(PY) -m ruff check .

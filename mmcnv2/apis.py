@@ -18,7 +18,7 @@ from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.preflight import check_checkpoint, check_config, check_weights
 from mmcnv2.recipes import recipe_path
-from mmcnv2.utils.errors import ConfigError
+from mmcnv2.utils.errors import ConfigError, errors_name
 
 if TYPE_CHECKING:
     from mmcnv2.models import ConvNeXtV2
@@ -53,7 +53,9 @@ def get_backbone(
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or has no ConvNeXt V2 in it.
     """
-    return build_backbone(read_state_dict(checkpoint, allow_pickle), out_indices).eval()
+    given = read_state_dict(checkpoint, allow_pickle)
+    with errors_name(checkpoint):
+        return build_backbone(given, out_indices).eval()
 
 
 def check(cfg: Config, allow_pickle: bool = False) -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -14,6 +15,23 @@ if not torch.cuda.is_available():
 from mmcnv2.toy_scenes import write_toy_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Small tensors gain nothing from a second thread, and the workers of pytest-xdist have a core each.
+os.environ['OMP_NUM_THREADS'] = '1'
+torch.set_num_threads(1)
+
+# The same examples in every run.
+hypothesis.settings.register_profile('mmcnv2', derandomize=True, deadline=None, max_examples=50, database=None)
+hypothesis.settings.load_profile('mmcnv2')
+
+
+def pytest_collection_modifyitems(items):
+    """All of test_tools is slow. Files with slow tests come first: no worker of pytest-xdist waits for one then."""
+    for item in items:
+        if 'test_tools' in item.path.parts:
+            item.add_marker('slow')
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -1,24 +1,24 @@
 """The toy scenes: the same bytes every time, and three kinds of label that agree."""
 
-import importlib.util
 import inspect
 import json
-import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.launching import launch
 from pycocotools.coco import COCO
 
+from mmcnv2.cli import make_toy_scenes
 from mmcnv2.toy_scenes import CLASSES, render_scene, write_toy_scenes
 from mmcnv2.toy_scenes.objects import random_rotation, random_shape
 from mmcnv2.toy_scenes.scene import MIN_PIXELS, MIN_VISIBLE
 from mmcnv2.toy_scenes.tracing import march, normals
+from mmcnv2.visualization.toy_scenes import write_preview
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools/dataset_tools/make_toy_scenes.py'
 SMALL = dict(num_unlabelled=3, num_train=6, num_val=5, image_size=64)
 
 
@@ -49,6 +49,7 @@ def test_layout(written):
     assert cv2.imread(str(written / 'unlabelled/000000.jpg')).shape == (64, 64, 3)
 
 
+@pytest.mark.slow
 def test_same_bytes_with_two_workers(written, tmp_path):
     write_toy_scenes(tmp_path / 'again', **SMALL, workers=2)
     assert contents(tmp_path / 'again') == contents(written)
@@ -241,7 +242,8 @@ def test_rays_meet_the_surface(name):
             assert (n @ p).max() <= shape.reach(n) + 0.03
 
 
-def test_command_line(tmp_path):
+@pytest.mark.slow
+def test_command_line(root, tmp_path):
     """The tool writes what the function writes, and loads no heavy package to do so."""
     code = (
         'import runpy, sys; sys.argv = sys.argv[1:]; '
@@ -249,30 +251,24 @@ def test_command_line(tmp_path):
         "print(sorted({'mmdet', 'mmseg', 'skimage', 'matplotlib'} & set(sys.modules)))"
     )
     numbers = ['--num-unlabelled', '1', '--num-train', '2', '--num-val', '1', '--image-size', '64', '--seed', '7']
-    command = [sys.executable, '-c', code, TOOL, '--out', tmp_path / 'a', *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    tool = 'tools/dataset_tools/make_toy_scenes.py'
+    done = launch(root, sys.executable, '-c', code, tool, '--out', tmp_path / 'a', *numbers)
     assert done.stdout.split() == ['wrote', str(tmp_path / 'a'), '[]']
     write_toy_scenes(tmp_path / 'b', 1, 2, 1, image_size=64, seed=7, workers=1)
     assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location('make_toy_scenes', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
-
-
-def test_command_line_defaults_are_those_of_the_function(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['make_toy_scenes.py'])
-    options = vars(load_tool().parse_args())
+def test_command_line_defaults_are_those_of_the_function():
+    parser = ArgumentParser()
+    make_toy_scenes.add_arguments(parser)
+    options = vars(parser.parse_args([]))
     assert options.pop('preview') is None
     assert options == {name: p.default for name, p in inspect.signature(write_toy_scenes).parameters.items()}
 
 
 def test_preview(tmp_path):
     path = tmp_path / 'new/preview.png'
-    load_tool().write_preview(str(path), seed=0, image_size=64, count=4, columns=2)
+    write_preview(str(path), seed=0, image_size=64, count=4, columns=2)
     sheet = cv2.imread(str(path))[..., ::-1]
     assert sheet.shape == (2 * 256 + 4, 4 * 256 + 3 * 4, 3)
     for i in range(4):

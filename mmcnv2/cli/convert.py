@@ -26,9 +26,11 @@ def run(args: argparse.Namespace) -> None:
     from mmcnv2.models.weights.converting import convert_state_dict
     from mmcnv2.models.weights.reading import read_state_dict
     from mmcnv2.models.weights.writing import write_state_dict
+    from mmcnv2.utils.errors import errors_name
 
     given = read_state_dict(args.source, args.allow_pickle)
-    state_dict, found, left_out = convert_state_dict(given, args.to)
+    with errors_name(args.source):
+        state_dict, found, left_out = convert_state_dict(given, args.to)
     write_state_dict(state_dict, args.target, args.to)
     print(f'{args.target}: {len(state_dict)} tensors, from {found} to {args.to}')
     if left_out:

@@ -1,5 +1,8 @@
 """Errors that say all there is to say: tools print their message without a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Something given, a file, a setting or a value, cannot be used. The message names it and says what to do."""
@@ -23,3 +26,12 @@ class MissingPackageError(InputError, ImportError):
 
 class TrainingStopped(Exception):
     """A training cannot or should not go on. The message is all there is to say; the tools print no traceback."""
+
+
+@contextmanager
+def errors_name(source: str) -> Iterator[None]:
+    """Put the name of what was read before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None

@@ -1,10 +1,8 @@
 """How tests start the scripts for several processes, with a stand-in for slurm where one is needed."""
 
 import os
-import socket
-import sys
 
-from helpers.processes import run
+from helpers.processes import free_port, run, run_forked
 
 SRUN = """#!/bin/bash
 # Notes its arguments, then starts the command as two tasks, as srun would.
@@ -20,19 +18,25 @@ SCONTROL = """#!/bin/bash
 """
 
 
-def environment(root):
-    """What the scripts need: this Python, the helpers of the tests, and a free port for the processes to meet."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    path = f'{root}{os.pathsep}{root / "tests"}'
-    return dict(PYTHON=sys.executable, PYTHONPATH=path, OMP_NUM_THREADS='1', PORT=port, MASTER_PORT=port)
+def ports():
+    """The variables of a free port, for the scripts and for slurm."""
+    return dict.fromkeys(('PORT', 'MASTER_PORT'), free_port())
+
+
+def succeeded(done):
+    """The finished process, if it ended well."""
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 def launch(root, *command, **env):
-    done = run(root, *command, **{**environment(root), **env})
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    """Runs a script as a user starts it; it must end well."""
+    return succeeded(run(root, *command, **{**ports(), **env}))
+
+
+def launch_forked(root, *command, **options):
+    """``run_forked``; it must end well."""
+    return succeeded(run_forked(root, *command, **options))
 
 
 def launch_with_slurm(root, folder, *command, **env):

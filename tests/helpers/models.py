@@ -1,5 +1,6 @@
 """What the model tests share: small networks with no parameter at 0 or 1, masks, and the error measure."""
 
+import pytest
 import torch
 from mmengine.registry import MODELS
 
@@ -21,7 +22,21 @@ CASES = {
     'wide, 4 channels': (OTHER_ARCH, (3, 4, 64, 128), 3),
     'one visible patch': (ARCH, (2, 1, 96, 64), 1),
     'one removed patch, batch 1': (OTHER_ARCH, (1, 3, 64, 96), 5),
+    'small': (dict(depths=(1, 1, 1, 1), channels=(8, 12, 16, 24)), (2, 3, 64, 96), 3),
 }
+# Triton's interpreter takes seconds for a network: where there are many cases it has the small one alone.
+FAST_BACKENDS = [name for name in BACKENDS if name != 'triton']
+SLOW_BACKENDS = [name for name in BACKENDS if name == 'triton']
+every_fast_backend = pytest.mark.parametrize('backend', FAST_BACKENDS)
+_BY_NAME = {name: pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_BACKENDS)) for name in BACKENDS}
+every_backend = pytest.mark.parametrize('backend', [*_BY_NAME.values()])
+every_token_backend = pytest.mark.parametrize('backend', [_BY_NAME[name] for name in BACKENDS if name != 'dense'])
+
+
+def backend_cases(*others):
+    """Parameters (backend, name of a case, *other) for all of ``others``, of which a slow backend has the first."""
+    slow = [pytest.param(name, 'small', *others[0], marks=pytest.mark.slow) for name in SLOW_BACKENDS]
+    return [(backend, name, *other) for backend in FAST_BACKENDS for name in CASES for other in others] + slow
 
 
 def build_backbone(arch=ARCH, randomised=True, **kwargs):

@@ -118,8 +118,3 @@ def differences(one, other, path=''):
         return [d for i, pair in enumerate(pairs) for d in differences(*pair, f'{path}.{i}')]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     return [] if same else [path]
-
-
-def load(path):
-    """A checkpoint as MMEngine wrote it."""
-    return torch.load(path, weights_only=False)

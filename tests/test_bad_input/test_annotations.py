@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pycocotools.mask
 import pytest
-from helpers.bad_input import assert_refused, run_tool
+from helpers.processes import assert_refused, run_forked
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
@@ -364,6 +364,7 @@ def test_real_annotations_pass(samples):
 # ---- the real tool ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('damage', 'parts'),
     [
@@ -390,5 +391,5 @@ def test_tool(root, toy_scenes, tmp_path, damage, parts):
     (data / 'annotations/instances_train.json').write_text(json.dumps(annotations))
     os.symlink(toy_scenes / 'annotations/instances_val.json', data / 'annotations/instances_val.json')
     options = [f'{split}_dataloader.dataset.data_root={data}/' for split in ('train', 'val')]
-    done = run_tool(root, 'tools/train.py', CONFIG, '--work-dir', tmp_path, '--cfg-options', *options)
+    done = run_forked(root, 'tools/train.py', CONFIG, '--work-dir', tmp_path, '--cfg-options', *options)
     assert_refused(done, *parts)

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from importlib import import_module
 
 import pytest
-from helpers.bad_input import assert_refused, run_tool
+from helpers.processes import assert_refused, run_forked
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS, DefaultScope
@@ -198,6 +198,7 @@ def test_new_optional_settings_are_allowed(task, options):
     check_settings(load(TOY.format(task), *options))
 
 
+@pytest.mark.slow
 def test_every_config_of_the_project_passes(root):
     for path in sorted((root / 'configs').rglob('*.py')):
         if '_base_' not in path.parts:
@@ -329,6 +330,7 @@ def test_other_errors_keep_their_traceback():
         1 / 0  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('option', 'parts'),
     [
@@ -340,7 +342,7 @@ def test_other_errors_keep_their_traceback():
 )
 def test_tool(root, toy_scenes, tmp_path, option, parts):
     data = [f'{split}_dataloader.dataset.data_root={toy_scenes}/' for split in ('train', 'val')]
-    done = run_tool(
+    done = run_forked(
         root, 'tools/train.py', TOY.format('upernet'), '--work-dir', tmp_path, '--cfg-options', *data, option
     )
     assert_refused(done, *parts)

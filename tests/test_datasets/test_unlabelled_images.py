@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from torch.utils.data import DataLoader
 from mmcnv2.datasets import UnlabelledImages, UnreadableImageError
 from mmcnv2.utils.errors import InputError
 
-IMAGENET_SAMPLE = Path(__file__).parents[3] / 'shared' / 'data' / 'imagenet1000'
 LOAD_AND_PACK = [dict(type='mmcnv2.LoadRGBImage'), dict(type='mmcnv2.PackUnlabelled')]
 PRETRAIN = [dict(type='mmcnv2.LoadRandomResizedCrop', size=64), dict(type='mmcnv2.PackUnlabelled')]
 
@@ -237,6 +235,7 @@ def test_other_errors_are_not_swallowed(tmp_path):
     assert dataset.num_unreadable == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', ['fork', 'spawn'])
 def test_workers_share_the_count(tmp_path, start_method):
     dataset = with_broken_files(tmp_path, 8, [0, 3, 5, 6])
@@ -256,6 +255,7 @@ def test_workers_share_the_count(tmp_path, start_method):
     assert dataset.num_unreadable == 4
 
 
+@pytest.mark.slow
 def test_workers_stop_the_run(tmp_path):
     # Neither worker alone meets more than two: only the shared count exceeds three.
     dataset = with_broken_files(tmp_path, 8, [0, 2, 4, 6], max_unreadable=3)
@@ -265,6 +265,7 @@ def test_workers_stop_the_run(tmp_path):
     gc.collect()  # ends the workers now, not in the middle of another test
 
 
+@pytest.mark.slow
 def test_copies_still_share_with_their_workers(tmp_path):
     dataset = with_broken_files(tmp_path, 4, [1])
     for twin in (copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):
@@ -303,10 +304,9 @@ def test_dataloader_from_config_is_repeatable(tmp_path):
     assert len(runs[0].flatten(1).unique(dim=0)) == 16
 
 
-@pytest.mark.skipif(not IMAGENET_SAMPLE.is_dir(), reason='shared/data/imagenet1000 is not there')
-def test_real_photographs():
+def test_real_photographs(samples):
     preprocessor = ImgDataPreprocessor(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-    loader = build_loader(IMAGENET_SAMPLE, num_workers=0)
+    loader = build_loader(samples / 'imagenet1000', num_workers=0)
     batches = [preprocessor(batch)['inputs'] for batch in loader]
     inputs = torch.cat(batches)
     assert loader.dataset.num_unreadable == 0

@@ -56,6 +56,7 @@ def epoch(loader, number):
     return [[red(dict(inputs=image)) for image in batch['inputs']] for batch in loader]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('world_size', 'batch_size', 'num_batches'), [(2, 5, 5), (3, 4, 4)])
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_each_image_once_over_ranks_and_workers(loader, world_size, batch_size, num_batches, num_workers):
@@ -78,6 +79,7 @@ def test_each_image_once_over_ranks_and_workers(loader, world_size, batch_size, 
     assert seen[0] != seen[1]
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_order_and_resume_repeats_it(loader):
     trained = loader(0, 2, 5, 2)
     epochs = [epoch(trained, number) for number in range(3)]
@@ -103,6 +105,7 @@ def test_unreadable_images_are_skipped_and_counted(shards):
         dataset[31]
 
 
+@pytest.mark.slow
 def test_missing_and_cut_shards_are_errors(shards):
     with pytest.raises(FileNotFoundError, match=r'No shard .*000003\.tar'):
         UnlabelledShards('{000000..000003}.tar', shards)

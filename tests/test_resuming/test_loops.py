@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 from helpers.processes import run
-from helpers.small_run import build_runner, differences, load
+from helpers.small_run import build_runner, differences
+from helpers.training import load
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import BatchSampler
@@ -74,6 +75,7 @@ def test_seed_of_each_process_is_not_that_of_the_order(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('length', 'num_workers'), [(LENGTH[0], 2), (LENGTH[1], 1)])
 def test_samples_do_not_depend_on_workers(length, num_workers, tmp_path):
     alone = record(tmp_path / 'none', **length)
@@ -142,9 +144,10 @@ except TrainingStopped as stop:
 """
 
 
+@pytest.mark.slow
 def test_death_of_a_worker_is_explained(root, tmp_path):
     """In a process of its own: torch's handler may raise its error a second time, anywhere."""
-    done = run(root, sys.executable, '-c', DEATH, tmp_path, timeout=120, PYTHONPATH=f'{root}:{root}/tests')
+    done = run(root, sys.executable, '-c', DEATH, tmp_path)
     expected = r'a worker of train_dataloader died .* were reading .*train_dataloader.num_workers'
     assert re.search(expected, done.stdout.splitlines()[-1]), done.stderr[-2000:]
     assert (tmp_path / 'iter_2.pth').is_file()

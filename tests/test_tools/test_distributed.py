@@ -8,17 +8,18 @@ import sys
 import cv2
 import pytest
 import torch
-from helpers.launching import environment, launch, launch_with_slurm
+from helpers.launching import launch, launch_forked, launch_with_slurm, ports
 from helpers.models import error
+from helpers.processes import environment
+from helpers.training import load, scalars
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from test_train_and_test import scalars
 
 # What equality takes: masks and images that do not depend on the process. With a large eps, a step of AdamW keeps some
 # of the gradient's scale: a sum in place of a mean, which Adam would hide, shows (as 0.7 where 1e-4 is allowed).
 FCMAE = """
 _base_ = '{root}/configs/toy/fcmae_convnextv2-atto_toy-scenes.py'
-custom_imports = dict(imports=['mmcnv2', 'test_models.content_masks'])
+custom_imports = dict(imports=['mmcnv2', 'helpers.content_masks'])
 model = dict(type='FCMAEWithMasksOfImages')
 train_dataloader = dict(
     batch_size=8,
@@ -31,9 +32,9 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3, eps=1e-5))
 param_scheduler = None
-train_cfg = dict(max_epochs=10)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=5, max_keep_ckpts=2))
-custom_hooks = [dict(type='mmcnv2.ReconstructionHook', interval=5)]
+train_cfg = dict(max_epochs=6)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3, max_keep_ckpts=2))
+custom_hooks = [dict(type='mmcnv2.ReconstructionHook', interval=3)]
 """
 HALF = 'train_dataloader.batch_size=4'
 SHARDED = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
@@ -42,14 +43,14 @@ FSDP = [HALF, *SHARDED]
 
 @pytest.fixture(scope='module')
 def fcmae(root, toy_scenes, tmp_path_factory):
-    """A config: 20 steps of 8 images."""
+    """A config: 12 steps of 8 images."""
     path = tmp_path_factory.mktemp('configs') / 'fcmae.py'
     path.write_text(FCMAE.format(root=root, data=toy_scenes))
     return path
 
 
-def weights(work_dir, epoch=10):
-    return torch.load(work_dir / f'epoch_{epoch}.pth', weights_only=False)['state_dict']
+def weights(work_dir, epoch=6):
+    return load(work_dir / f'epoch_{epoch}.pth')['state_dict']
 
 
 def distance(a, b):
@@ -61,21 +62,21 @@ def distance(a, b):
 def one_process(root, fcmae, tmp_path_factory):
     """The work dir of a run in one process, with which the others are compared."""
     work_dir = tmp_path_factory.mktemp('one_process')
-    launch(root, sys.executable, 'tools/train.py', fcmae, '--work-dir', work_dir)
+    launch_forked(root, 'tools/train.py', fcmae, '--work-dir', work_dir)
     return work_dir
 
 
 def assert_same_weights(work_dir, one_process):
     """Measured: 2e-6 of the way that the weights went in the second half of the training, here and below."""
     expected = weights(one_process)
-    assert distance(weights(work_dir), expected) < 1e-4 * distance(weights(one_process, 5), expected)
+    assert distance(weights(work_dir), expected) < 1e-4 * distance(weights(one_process, 3), expected)
 
 
 def test_two_machines(root, fcmae, one_process, tmp_path):
-    """Two machines with a process each: 20 steps with 4 images in either are those with 8 in one."""
+    """Two machines with a process each: 12 steps with 4 images in either are those with 8 in one."""
     command = [root / 'tools/dist_train.sh', fcmae, '1', '--work-dir', tmp_path, '--cfg-options', HALF]
-    env = dict(environment(root), NNODES='2', MASTER_ADDR='127.0.0.1')
-    second_env = {**os.environ, **env, 'NODE_RANK': '1'}
+    env = dict(ports(), NNODES='2', MASTER_ADDR='127.0.0.1')
+    second_env = {**os.environ, **environment(root), **env, 'NODE_RANK': '1'}
     second = subprocess.Popen([*map(str, command)], cwd=root, env=second_env, stdout=subprocess.DEVNULL)
     try:
         launch(root, *command, **env, NODE_RANK='0')
@@ -83,14 +84,14 @@ def test_two_machines(root, fcmae, one_process, tmp_path):
     finally:
         second.kill()
     assert_same_weights(tmp_path, one_process)
-    assert (tmp_path / 'reconstructions/epoch_10.png').is_file()
+    assert (tmp_path / 'reconstructions/epoch_6.png').is_file()
 
 
 def test_accumulation(root, fcmae, one_process, tmp_path):
     """Two iterations of 4 images are a step of 8."""
     options = ['--cfg-options', HALF, 'optim_wrapper.accumulative_counts=2']
-    launch(root, sys.executable, 'tools/train.py', fcmae, '--work-dir', tmp_path, *options)
-    assert len(scalars(tmp_path)) == 40
+    launch_forked(root, 'tools/train.py', fcmae, '--work-dir', tmp_path, *options)
+    assert len(scalars(tmp_path)) == 24
     assert_same_weights(tmp_path, one_process)
 
 
@@ -105,7 +106,7 @@ def fsdp(root, fcmae, tmp_path_factory):
 def test_fsdp(fsdp, one_process):
     """Sharded or not, the weights are the same; so is the optimizer's state, and what gets weight decay."""
     assert_same_weights(fsdp, one_process)
-    sharded, whole = (torch.load(path / 'epoch_10.pth', weights_only=False) for path in (fsdp, one_process))
+    sharded, whole = (load(path / 'epoch_6.pth') for path in (fsdp, one_process))
     names = list(whole['state_dict'])
     state, expected = (checkpoint['optimizer'] for checkpoint in (sharded, whole))
     assert state['state'].keys() == set(names) and len(state['param_groups']) == len(names)
@@ -121,14 +122,14 @@ def test_fsdp(fsdp, one_process):
 
 
 def test_fsdp_draws_the_same_pictures(fsdp, one_process):
-    assert {path.name for path in (fsdp / 'reconstructions').iterdir()} == {'epoch_5.png', 'epoch_10.png'}
-    for name in ('epoch_5.png', 'epoch_10.png'):
+    assert {path.name for path in (fsdp / 'reconstructions').iterdir()} == {'epoch_3.png', 'epoch_6.png'}
+    for name in ('epoch_3.png', 'epoch_6.png'):
         a, b = (cv2.imread(str(path / 'reconstructions' / name)).astype(int) for path in (fsdp, one_process))
         assert abs(a - b).max() <= 1
 
 
 def test_fsdp_checkpoint_is_a_backbone(fsdp):
-    init_cfg = dict(type='Pretrained', checkpoint=str(fsdp / 'epoch_10.pth'), prefix='backbone.')
+    init_cfg = dict(type='Pretrained', checkpoint=str(fsdp / 'epoch_6.pth'), prefix='backbone.')
     backbone = MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch='atto', init_cfg=init_cfg))
     backbone.init_weights()
     trained = weights(fsdp)
@@ -142,17 +143,17 @@ def test_fsdp_checkpoint_is_evaluated(root, fcmae, toy_scenes, fsdp, one_process
     data = f'test_dataloader.dataset.data_root={toy_scenes}/val/'
     errors = []
     for work_dir, options in ((fsdp, SHARDED), (one_process, [])):
-        command = ['tools/test.py', fcmae, work_dir / 'epoch_10.pth', '--work-dir', tmp_path]
-        output = launch(root, sys.executable, *command, '--cfg-options', data, *options).stdout
+        command = ['tools/test.py', fcmae, work_dir / 'epoch_6.pth', '--work-dir', tmp_path]
+        output = launch_forked(root, *command, '--cfg-options', data, *options).stdout
         errors.append(float(re.search(r'fcmae/reconstruction_error: ([\d.]+)', output)[1]))
     assert 0.5 < errors[0] < 1.5
     assert errors[0] == pytest.approx(errors[1], abs=1e-4)
 
 
 def test_fsdp_resumes(root, fcmae, fsdp, tmp_path):
-    arguments = ['--work-dir', tmp_path, '--resume', fsdp / 'epoch_5.pth', '--cfg-options', *FSDP]
-    launch(root, 'tools/dist_train.sh', fcmae, 2, *arguments)
-    assert [record['step'] for record in scalars(tmp_path)] == list(range(11, 21))
+    arguments = ['--work-dir', tmp_path, '--resume', fsdp / 'epoch_3.pth', '--cfg-options', *FSDP]
+    launch_forked(root, 'tools/train.py', fcmae, *arguments, processes=2)
+    assert [record['step'] for record in scalars(tmp_path)] == list(range(7, 13))
     assert_same_weights(tmp_path, fsdp)
 
 
@@ -173,19 +174,19 @@ def scaled_lr(root, config, work_dir, *options):
     """Trains an epoch, of one step with 16 images: 2 processes x 4 images x 2 iterations. The checkpoint."""
     settings = [HALF, 'optim_wrapper.accumulative_counts=2', 'train_cfg.max_epochs=1', *options]
     arguments = ['--work-dir', work_dir, '--auto-scale-lr', '--cfg-options', 'default_hooks.checkpoint.interval=1']
-    launch(root, 'tools/dist_train.sh', config, 2, *arguments, *settings)
-    return torch.load(work_dir / 'epoch_1.pth', weights_only=False)
+    launch_forked(root, 'tools/train.py', config, *arguments, *settings, processes=2)
+    return load(work_dir / 'epoch_1.pth')
 
 
 def test_auto_scale_lr_counts_processes_and_accumulation(root, fcmae, one_process, tmp_path):
     """The config's lr is 1e-3, for 64 images: 1e-3 * 16 / 64 = 2.5e-4."""
-    start = one_process / 'epoch_5.pth'
+    start = one_process / 'epoch_3.pth'
     checkpoint = scaled_lr(root, fcmae, tmp_path, f'load_from={start}')
     assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {2.5e-4}
     assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 64
-    # It did start from there: the step is short beside the way of ten.
-    way = distance(weights(one_process, 5), weights(one_process))
-    assert 0 < distance(weights(one_process, 5), checkpoint['state_dict']) < way / 10
+    # It did start from there: the step is short beside the way of six.
+    way = distance(weights(one_process, 3), weights(one_process))
+    assert 0 < distance(weights(one_process, 3), checkpoint['state_dict']) < way / 10
 
 
 def test_recipe_with_fsdp(root, toy_scenes, one_process, tmp_path):
@@ -196,10 +197,10 @@ def test_recipe_with_fsdp(root, toy_scenes, one_process, tmp_path):
         'model.decoder_embed_dims=128',
         'train_dataloader.dataset.pipeline.0.size=96',
     ]
-    options += [f'train_dataloader.dataset.data_root={toy_scenes}/unlabelled/', f'load_from={one_process}/epoch_5.pth']
+    options += [f'train_dataloader.dataset.data_root={toy_scenes}/unlabelled/', f'load_from={one_process}/epoch_3.pth']
     options += ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
     checkpoint = scaled_lr(root, f'configs/fcmae/{name}', tmp_path, *options)
     groups = checkpoint['optimizer']['param_groups']
     assert [group['initial_lr'] for group in groups] == pytest.approx([9.375e-6] * 151)
-    moved = distance(weights(one_process, 5), checkpoint['state_dict'])
-    assert 0 < moved < distance(weights(one_process, 5), weights(one_process)) / 10
+    moved = distance(weights(one_process, 3), checkpoint['state_dict'])
+    assert 0 < moved < distance(weights(one_process, 3), weights(one_process)) / 10

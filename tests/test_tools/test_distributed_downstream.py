@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from helpers.launching import launch, launch_with_slurm
+from helpers.launching import launch, launch_forked, launch_with_slurm
+from helpers.training import CONFIG, data_options, load, scalars
 from mmengine.config import Config
 from mmengine.runner import Runner
-from test_train_and_test import CONFIG, data_options, scalars
 
 # Two iterations with layer-wise decay, as in the recipes.
 SETTINGS = """
@@ -36,7 +36,7 @@ def write_config(root, task, data, folder):
 
 def test_mask_rcnn_trains(root, toy_scenes, tmp_path):
     config = write_config(root, 'mask-rcnn', toy_scenes, tmp_path)
-    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', tmp_path)
+    launch_forked(root, 'tools/train.py', config, '--work-dir', tmp_path, processes=2)
     *losses, metrics = scalars(tmp_path)
     assert [record['step'] for record in losses] == [1, 2]
     assert all(0 < record['loss'] < 100 for record in losses)
@@ -48,7 +48,7 @@ def upernet(root, toy_scenes, tmp_path_factory):
     """Config and work dir of UperNet, trained in two processes."""
     folder = tmp_path_factory.mktemp('upernet')
     config = write_config(root, 'upernet', toy_scenes, folder)
-    launch(root, 'tools/dist_train.sh', config, 2, '--work-dir', folder / 'ddp')
+    launch_forked(root, 'tools/train.py', config, '--work-dir', folder / 'ddp', processes=2)
     return config, folder / 'ddp'
 
 
@@ -56,7 +56,7 @@ def test_upernet_trains_without_sync_bn(upernet):
     """The config has SyncBN, which needs a GPU."""
     config, work_dir = upernet
     assert Config.fromfile(config).model.decode_head.norm_cfg.type == 'SyncBN'
-    state = torch.load(work_dir / 'iter_2.pth', weights_only=False)['state_dict']
+    state = load(work_dir / 'iter_2.pth')['state_dict']
     counts = [int(value) for key, value in state.items() if key.endswith('num_batches_tracked')]
     # UPerHead: pooling 4 + 1, laterals 3, FPN 3 + 1; auxiliary head: 1.
     assert len(counts) == 13 and set(counts) == {2}
@@ -66,9 +66,9 @@ def test_upernet_sharded(root, upernet, tmp_path):
     """With FSDP: the weights of DDP, and the same groups of layer-wise decay, although shards are flat."""
     config, work_dir = upernet
     options = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
-    arguments = [config, 2, '--work-dir', tmp_path, '--cfg-options', *options]
-    launch(root, 'tools/dist_train.sh', *arguments)
-    sharded, whole = (torch.load(path / 'iter_2.pth', weights_only=False) for path in (tmp_path, work_dir))
+    arguments = [config, '--work-dir', tmp_path, '--cfg-options', *options]
+    launch_forked(root, 'tools/train.py', *arguments, processes=2)
+    sharded, whole = (load(path / 'iter_2.pth') for path in (tmp_path, work_dir))
     assert sharded['state_dict'].keys() == whole['state_dict'].keys()
     for key, value in whole['state_dict'].items():
         torch.testing.assert_close(sharded['state_dict'][key], value, rtol=1e-5, atol=1e-6)
@@ -83,7 +83,7 @@ def test_tests_in_several_processes_agree(root, upernet, tmp_path):
     """One process, dist_test.sh with two and slurm_test.sh with two give the same mIoU."""
     config, work_dir = upernet
     arguments = [config, work_dir / 'iter_2.pth', '--work-dir']
-    launch(root, sys.executable, 'tools/test.py', *arguments, tmp_path / 'one')
+    launch_forked(root, 'tools/test.py', *arguments, tmp_path / 'one')
     launch(root, 'tools/dist_test.sh', *arguments[:2], 2, '--work-dir', tmp_path / 'two')
     script = ['tools/slurm_test.sh', 'gpus', 'upernet', *arguments, tmp_path / 'slurm']
     srun = launch_with_slurm(root, tmp_path, *script, GPUS='2')

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # What the real one does first: the module that loads its compiled operators, or not.
 EXTENSION = """
 def _has_ops():

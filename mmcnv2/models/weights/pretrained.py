@@ -5,7 +5,7 @@ from mmengine.model import update_init_info
 from torch import Tensor
 
 from mmcnv2.registry import WEIGHT_INITIALIZERS
-from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.errors import InputError, errors_name
 
 from ..backbones import ConvNeXtV2
 from .formats import recognize
@@ -52,10 +52,8 @@ class PretrainedConvNeXtV2:
             if not given:
                 raise InputError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
         own = module.state_dict()
-        try:
+        with errors_name(self.checkpoint):
             format, prefix = recognize(given, own)
-        except ValueError as error:
-            raise InputError(f'{self.checkpoint}: {error}') from None
 
         def read(theirs: Tensor, tensor: Tensor) -> Tensor | None:
             converted = format.read(theirs, tensor)

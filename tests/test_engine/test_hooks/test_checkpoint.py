@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from helpers.small_run import build_runner, load
+from helpers.small_run import build_runner
+from helpers.training import load
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers.small_run import SmallModel, build_runner, load
+from helpers.small_run import SmallModel, build_runner
+from helpers.training import load
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 

@@ -3,7 +3,8 @@
 import signal
 
 import pytest
-from helpers.small_run import build_runner, differences, load
+from helpers.small_run import build_runner, differences
+from helpers.training import load
 
 from mmcnv2.engine import Preempted
 

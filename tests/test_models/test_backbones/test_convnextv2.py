@@ -1,6 +1,5 @@
 """The backbone without a mask, and its contract. Masked maps: ``test_sparse/test_backends.py``."""
 
-import subprocess
 import sys
 from collections import Counter
 
@@ -10,6 +9,7 @@ import mmseg.registry
 import pytest
 import torch
 from helpers import reference
+from helpers.launching import launch
 from helpers.models import ARCH, BLOCK_KEYS, OTHER_ARCH, build_backbone, double_weights, error, gradients, weighted_sum
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -198,16 +198,17 @@ def test_frozen_stages(frozen_stages):
 # ---- registry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('statement', ['import mmcnv2', 'import mmcnv2.registry'])
-def test_builds_in_a_fresh_process_after_one_import(statement):
+def test_builds_in_a_fresh_process_after_one_import(root, statement):
     code = f"""
 {statement}
 from mmengine.registry import MODELS
 model = MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch='atto'))
 print(type(model).__module__, type(model).__name__)
 """
-    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert result.stdout.split() == ['mmcnv2.models.backbones.convnextv2', 'ConvNeXtV2'], result.stderr
+    done = launch(root, sys.executable, '-c', code)
+    assert done.stdout.split() == ['mmcnv2.models.backbones.convnextv2', 'ConvNeXtV2']
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg'])

@@ -83,6 +83,7 @@ def test_keeps_the_images_and_the_weight_alone():
     assert kept == [x.data_ptr(), weight.data_ptr()]
 
 
+@pytest.mark.slow
 def test_torch_compile():
     leaves, grad = problem()
     compiled = torch.compile(depthwise_conv2d, backend='aot_eager', fullgraph=True)

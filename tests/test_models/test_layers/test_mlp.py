@@ -183,6 +183,7 @@ class _LeanMLP(nn.Module):
         return lean(x, self.layers)
 
 
+@pytest.mark.slow
 @every_form
 def test_distributed_data_parallel(form, tmp_path):
     """Two processes with two samples each have the gradients of one with four, which takes the modules."""
@@ -198,6 +199,7 @@ def test_distributed_data_parallel(form, tmp_path):
             assert error(gradients[name], parameter.grad) < 1e-12, name
 
 
+@pytest.mark.slow
 @every_form
 def test_torch_compile(form):
     x, layers = inputs(form)

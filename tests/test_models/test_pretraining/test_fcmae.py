@@ -5,20 +5,20 @@ import torch
 from helpers import reference
 from helpers.models import (
     ARCH,
-    BACKENDS,
     BLOCK_KEYS,
     CASES,
+    backend_cases,
     build_backbone,
     build_fcmae,
     case,
     double_weights,
     error,
+    every_fast_backend,
     gradients,
     pixels,
 )
 from mmengine.optim import OptimWrapper
 
-every_backend = pytest.mark.parametrize('backend', BACKENDS)
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 
 
@@ -42,10 +42,10 @@ def flat(grads):
 # ---- loss
 
 
-@every_backend
-@pytest.mark.parametrize('name', CASES)
-@pytest.mark.parametrize('norm_pix_loss', [True, False])
-@pytest.mark.parametrize('dtype', TOLERANCE)
+@pytest.mark.parametrize(
+    ('backend', 'name', 'norm_pix_loss', 'dtype'),
+    backend_cases(*((norm_pix_loss, dtype) for norm_pix_loss in (True, False) for dtype in TOLERANCE)),
+)
 def test_loss_and_all_gradients_equal_the_reference(dtype, norm_pix_loss, name, backend):
     model, images, mask = fcmae_case(name, dtype, backend, norm_pix_loss=norm_pix_loss, decoder_depth=2)
     weights = double_weights(model)
@@ -117,7 +117,7 @@ def test_normalised_target_by_hand():
     assert model.loss(flat_patch, mask=mask)['loss'].item() == pytest.approx(0, abs=1e-6)
 
 
-@every_backend
+@every_fast_backend
 def test_a_sample_does_not_depend_on_its_batch(backend):
     model, images, mask = fcmae_case('wide, 4 channels', torch.float64, backend)
     together = model.reconstruction_error(images, mask)
@@ -127,7 +127,7 @@ def test_a_sample_does_not_depend_on_its_batch(backend):
         assert error(alone[0], together[i]) < 1e-11
 
 
-@every_backend
+@every_fast_backend
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_autocast_is_close_to_fp32(dtype, backend):
     model, images, mask = fcmae_case('square', backend=backend)
@@ -142,6 +142,11 @@ def test_autocast_is_close_to_fp32(dtype, backend):
     assert all(grad.isfinite().all() for grad in grads.values())
     assert error(flat(grads), flat(expected_grads)) < 2e-2
     assert error(flat(grads), flat(dense_grads)) < 2e-2
+
+
+def test_loss_of_a_model_in_bfloat16_is_taken_in_fp32():
+    model, images, mask = fcmae_case('square', torch.bfloat16)
+    assert model.loss(images, mask=mask)['loss'].dtype == torch.float32
 
 
 def test_activation_checkpointing_changes_nothing():
@@ -160,7 +165,7 @@ def test_activation_checkpointing_changes_nothing():
 # ---- reconstruction and modes
 
 
-@every_backend
+@every_fast_backend
 @pytest.mark.parametrize('norm_pix_loss', [True, False])
 @pytest.mark.parametrize('name', CASES)
 def test_predict_equals_the_reference(name, norm_pix_loss, backend):

@@ -86,6 +86,7 @@ def test_a_faster_one_that_is_not_installed(choose, monkeypatch):
     assert choose(CPU) is plain_torch.depthwise_conv
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:Dynamo')
 def test_compiled_in_one_graph_once_chosen(choose):
     torch.compiler.reset()

@@ -66,6 +66,7 @@ def draw_in_a_process(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_with_the_same_seed_draw_different_masks(tmp_path):
     spawn(draw_in_a_process, str(tmp_path))
     (first, after), (first_again, _) = torch.load(tmp_path / '0.pt')

@@ -171,6 +171,7 @@ def test_no_second_derivative():
         gradient.sum().backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tables_are_there', [True, False])
 @pytest.mark.filterwarnings('ignore:Dynamo does not know how to trace')
 def test_compiled(tables_are_there):

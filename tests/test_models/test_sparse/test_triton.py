@@ -1,16 +1,18 @@
 """What is particular to the triton backend: its kernels (interpreted where there is no GPU), tables, precision."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import reference
+from helpers.launching import launch
 from helpers.models import case, error
 
 from mmcnv2.models.sparse import make_layout
 from mmcnv2.models.sparse.backends import load_backend, triton
+
+pytestmark = pytest.mark.slow
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 reduced_precision = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -64,13 +66,16 @@ def test_tables_by_hand():
     assert places.dtype == patch_map.dtype == torch.int32
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 @pytest.mark.parametrize(
     'kernel_size, side, channels',
-    [(7, 8, 40), (7, 4, 352), (7, 1, 1), (1, 2, 7), (3, 2, 65), (5, 1, 40), (9, 4, 5), (7, 3, 6)],
+    [(7, 8, 40), (7, 2, 352), (7, 1, 1), (1, 2, 7), (3, 2, 65), (5, 1, 40), (9, 4, 5), (7, 3, 6)],
 )
-def test_any_odd_kernel_and_any_channels(kernel_size, side, channels, dtype, tolerance):
-    assert_close(problem(kernel_size, side, channels, dtype), tolerance)
+def test_any_odd_kernel_and_any_channels(kernel_size, side, channels):
+    assert_close(problem(kernel_size, side, channels), 1e-13)
+
+
+def test_single_precision():
+    assert_close(problem(7, 4, 40, torch.float32), 1e-6)
 
 
 @pytest.mark.parametrize('block', [(4, 16), (16, 4)])
@@ -83,7 +88,7 @@ def test_many_programs_and_chunks(monkeypatch, block, side):
 
 
 def test_the_weight_gradient_is_deterministic():
-    first, *others = (run(*problem(dtype=torch.float32)) for _ in range(3))
+    first, *others = (run(*problem(side=4, dtype=torch.float32)) for _ in range(3))
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -216,15 +221,13 @@ for side, ring in ((8, 1), (4, 1), (2, 2), (1, 3)):
 """
 
 
-def test_the_kernels_compile_for_an_h100(monkeypatch):
+def test_the_kernels_compile_for_an_h100(root):
     """Triton cross-compiles without a GPU. A row of the kernel is multiplied with every token once: 7 x SIDE products
     of 16 x 64 values by 128 threads."""
-    monkeypatch.setenv('TRITON_INTERPRET', '0')
-    run_ = subprocess.run([sys.executable, '-c', COMPILE], capture_output=True, text=True)
-    assert run_.returncode == 0, run_.stderr
+    done = launch(root, sys.executable, '-c', COMPILE, TRITON_INTERPRET='0')
     expected = [
         f'{kernel} {side} {7 * side * 16 * 64 // 128} False'
         for side in (8, 4, 2, 1)
         for kernel in ('_conv_kernel', '_weight_gradient_kernel')
     ]
-    assert run_.stdout.splitlines() == expected
+    assert done.stdout.splitlines() == expected

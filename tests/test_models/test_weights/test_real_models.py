@@ -10,6 +10,8 @@ from mmengine.registry import MODELS
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.weights.converting import convert_state_dict
 
+pytestmark = pytest.mark.slow
+
 
 @torch.no_grad()
 def fill(model):

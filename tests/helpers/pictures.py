@@ -1,29 +1,12 @@
-"""The tools as a user starts them, and images of every kind."""
+"""Images of every kind."""
 
 import io
-import sys
 
 import numpy as np
 from PIL import Image
 
-from helpers.processes import run
-
 ALPHA = 100
 PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 12, 34, 56]
-
-
-def run_tool(root, *command):
-    """Runs a tool in the repository and returns the finished process."""
-    return run(root, sys.executable, *command)
-
-
-def assert_refused(done, *parts):
-    """The tool ended with one line of error, which names these parts."""
-    assert done.returncode == 1
-    assert 'Traceback' not in done.stderr, done.stderr[-3000:]
-    message = done.stderr[done.stderr.index('error: ') :]
-    for part in parts:
-        assert str(part) in message, message
 
 
 def picture(mode, size=(13, 7)):
