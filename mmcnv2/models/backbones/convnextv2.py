@@ -94,7 +94,7 @@ class Downsample(nn.Sequential):
         super().__init__(*((conv, norm) if is_stem else (norm, conv)))
         self.is_stem = is_stem
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]  # takes a layout too
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]  # also takes a layout
         """Downsample tokens (N, ..., c_in) to (N, ..., c_out)."""
         first, second = self
         if self.is_stem:
@@ -105,7 +105,7 @@ class Downsample(nn.Sequential):
 class Stage(nn.Sequential):
     """Blocks one after the other."""
 
-    def forward(  # type: ignore[override]  # takes a layout too
+    def forward(  # type: ignore[override]  # also takes a layout
         self, x: Tensor, layout: Layout, with_cp: bool = False
     ) -> Tensor:
         """Apply the blocks to tokens (N, ..., C) and return the same shape; ``with_cp``: see ``ConvNeXtV2``."""

@@ -6,8 +6,8 @@ from torch import nn
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Return whether calling a layer does nothing but ``kind.forward`` on its own parameters.
 
-    A layer is not plain if it has hooks (forward or backward), if its class is another one (LoRA of peft, quantized layers,
-    ``torch.nn.utils.parametrize``), or if its ``forward`` was replaced. Hooks for all modules of the process
+    A layer is not plain if it has hooks (forward or backward), if its class is another one (LoRA of peft, quantized
+    layers, ``torch.nn.utils.parametrize``), or if its ``forward`` was replaced. Hooks for all modules of the process
     (``torch.nn.modules.module.register_module_forward_hook``) are not checked.
 
     Args:

@@ -40,7 +40,7 @@ class Layout(Protocol):
         """Apply a depthwise convolution of stride 1 that sees zeros at removed positions."""
 
     def removed(self, x: Tensor) -> Tensor | None:
-        """Return which positions of ``x`` (N, ..., C) are removed, (N, ..., 1) bool; None if it holds none of these."""
+        """Return which positions of ``x`` (N, ..., C) are removed, (N, ..., 1) bool; None if all are visible."""
 
     def unpack(self, x: Tensor) -> Tensor:
         """Turn tokens into the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
