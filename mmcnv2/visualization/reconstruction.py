@@ -1,4 +1,4 @@
-"""Pictures of what FCMAE sees and what it makes of it."""
+"""Pictures of what FCMAE sees and what it reconstructs from it."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -16,7 +16,7 @@ GREY = 0.5
 
 @torch.no_grad()
 def reconstruction_sheet(model: nn.Module, images: Sequence[Tensor], mask: Tensor | None = None) -> np.ndarray:
-    """One row per image: input, masked input, reconstruction (removed patches predicted, visible ones as they are).
+    """Draw a row per image: input, masked input, reconstruction (removed patches predicted, visible ones as they are).
 
     Args:
         model: An FCMAE whose data preprocessor normalises RGB images by ``mean`` and ``std``, or MMEngine's wrapper of
