@@ -10,13 +10,13 @@ README = ROOT / 'README.md'
 
 
 def requirements(name: str) -> list[str]:
-    """The lines of ``requirements/<name>.txt`` without comments."""
+    """Return the lines of ``requirements/<name>.txt`` without comments."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
 
 def version() -> str:
-    """The package's version, read without importing it: its dependencies may not be there yet."""
+    """Return the package's version, read without importing it: its dependencies may not be there yet."""
     text = (ROOT / 'mmcnv2' / 'version.py').read_text()
     return re.search(r"__version__ = '(.+)'", text)[1]
 

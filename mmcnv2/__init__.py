@@ -2,7 +2,7 @@
 
 Importing the package makes ``type='mmcnv2.Name'`` and ``_base_ = 'mmcnv2::folder/NAME.py'`` known to every OpenMMLab
 config and lets torchvision be imported beside a CPU-only torch. It imports neither torch nor mmcv. It raises
-``ImportError`` where an OpenMMLab package is missing or does not fit.
+``ImportError`` if an OpenMMLab package is missing or has the wrong version.
 """
 
 from .utils.dependencies import check_dependencies

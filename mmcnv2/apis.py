@@ -1,6 +1,6 @@
 """The Python API: recipes, backbones with weights, training and evaluation. The commands are built on it.
 
-``check``, ``train`` and ``test`` have MMEngine read checkpoints and images with loaders that check, from then on in
+``check``, ``train`` and ``test`` make MMEngine read checkpoints and images with loaders that check, from then on in
 the whole process: see ``engine/safe_loaders.py``.
 """
 
@@ -83,7 +83,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
 
     Raises:
         InputError: Before training, if something in the config cannot be used.
-        TrainingStopped: If training cannot go on.
+        TrainingStopped: If training cannot continue.
         Preempted: If a signal asked it to stop, once a checkpoint is written.
     """
     install_safe_loaders(cfg, allow_pickle)

@@ -1,4 +1,4 @@
-"""The recipes that travel with the package: the folder ``configs/``, inside the package as ``.mim/configs``.
+"""The recipes shipped with the package: the folder ``configs/``, inside the package as ``.mim/configs``.
 
 MMEngine finds ``_base_ = 'mmcnv2::...'`` there once ``register_recipes`` has been called, which importing ``mmcnv2``
 does.
@@ -23,8 +23,8 @@ _find_base = Config._get_cfg_path
 def register_recipes() -> None:
     """Let MMEngine find ``mmcnv2::`` and ``mmseg::`` configs, as bases and in ``mmengine.hub.get_config``.
 
-    Its table of packages has no mmcnv2, and for mmseg the name of a distribution, of which there are several. By the
-    name of the module it finds any of them.
+    Its table lacks mmcnv2, and maps mmseg to a distribution, of which there are several. By the name of the module it
+    finds any of them.
     """
     MODULE2PACKAGE.update(mmcnv2='mmcnv2', mmseg='mmseg')
     Config._get_cfg_path = staticmethod(_find_base_or_recipe)
@@ -78,7 +78,7 @@ def recipe_path(name: str) -> str:
     """Return the path of a recipe.
 
     Args:
-        name: ``folder/NAME.py``; folder, ending and a leading ``mmcnv2::`` may be left out. Files of ``_base_``, too.
+        name: ``folder/NAME.py``; folder, ending and a leading ``mmcnv2::`` may be left out. Also files of ``_base_``.
 
     Raises:
         ConfigError: If there is none of this name; it names the nearest one.

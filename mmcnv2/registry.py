@@ -1,6 +1,6 @@
 """Registries of scope ``mmcnv2``: children of MMEngine's, so that ``type='mmcnv2.Name'`` works in any config.
 
-A component is found once its registry is asked for it; ``locations`` names the package that is imported then.
+A component is found when its registry is asked for it; ``locations`` names the packages that are imported then.
 """
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS

@@ -1,6 +1,6 @@
-"""The command line: ``mmcnv2 COMMAND``, one module of this folder a command.
+"""The command line: ``mmcnv2 COMMAND``, one module of this folder per command.
 
-A command's module has a docstring (its help, whose first line stands in the overview), ``EXAMPLES`` (arguments of two
+A command's module has a docstring (its help, whose first line is in the overview), ``EXAMPLES`` (arguments of two
 calls), ``add_arguments(parser)`` and ``run(args)``. It imports torch and OpenMMLab in ``run`` only, so that ``--help``
 appears at once. The scripts in ``tools/`` call ``run_command``: they are the same code.
 """
@@ -50,8 +50,8 @@ def run_command(command: str, arguments: Sequence[str] | None = None, program: s
 
     Args:
         command: One of ``COMMANDS``.
-        arguments: Of the command; None: those of the process.
-        program: How the help calls the command; None: as the process was started.
+        arguments: Arguments of the command; None: those of the process.
+        program: Name of the command in its help; None: as the process was started.
     """
     module = _module(command)
     program = program or f'python {sys.argv[0]}'

@@ -1,4 +1,4 @@
-"""The arguments that commands with a config have in common, and the config that they give."""
+"""The arguments that commands with a config share, and the config that they result in."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that training and testing have in common."""
+    """Add the arguments that training and testing share."""
     parser.add_argument('config', help='path of a config file, or a recipe of the package: mmcnv2::folder/NAME.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     parser.add_argument(
@@ -26,8 +26,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--allow-pickle',
         action='store_true',
-        help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so only '
-        'where you trust its source',
+        help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so '
+        'use this only if you trust its source',
     )
     # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -40,7 +40,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
+        help='continue from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
@@ -51,10 +51,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Reads the config file and applies ``--cfg-options``, ``--work-dir`` and ``--launcher``.
+    """Read the config file and apply ``--cfg-options``, ``--work-dir`` and ``--launcher``.
 
     Raises:
-        ConfigError: If the file is not there or is no valid config, or an option sets what no config has.
+        ConfigError: If the file does not exist or is not a valid config, or an option sets what no config has.
     """
     from mmcnv2.preflight.settings import check_options  # imports torch
 
@@ -119,7 +119,7 @@ def check_positive(args: argparse.Namespace, *names: str) -> None:
     """Check that arguments are positive numbers, or lists of them.
 
     Raises:
-        InputError: Names the argument and its value.
+        InputError: If one is not; names the argument and its value.
     """
     for name in names:
         value = getattr(args, name)

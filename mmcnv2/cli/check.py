@@ -1,6 +1,6 @@
 """Check a config as training would, without training: settings, paths, annotations, checkpoints.
 
-Exit code 0 if training can start, 1 with one line that says what to correct. The arguments are those of train.
+The exit code is 0 if training can start, else 1 with one line that says what to correct. It takes train's arguments.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """List the recipes of the package, with the paper's figure of each.
 
-A recipe is used by its name: mmcnv2 train mmcnv2::FOLDER/NAME.py, or _base_ = 'mmcnv2::FOLDER/NAME.py' in a config of
-one's own. --path prints the files.
+Use a recipe by its name: mmcnv2 train mmcnv2::FOLDER/NAME.py, or _base_ = 'mmcnv2::FOLDER/NAME.py' in your own config.
+--path prints the paths of the files.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Convert weights of a ConvNeXt V2 between the formats of this project, the official code, timm and others.
 
-The format of the input is recognised. Backbone and, of a classifier, norm and linear layer are converted, bit for bit;
+The format of the input is detected. The backbone and a classifier's norm and linear layer are converted, bit for bit;
 what the new format has no room for is listed. (To start a training from such weights no conversion is needed, see
 docs/how_to/weights.md.)
 """

@@ -11,7 +11,7 @@ from mmcnv2.utils.errors import InputError, TrainingStopped
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End the program with ``error: ...`` and exit code 1 on bad input and where training cannot go on.
+    """End the program with ``error: ...`` and exit code 1 on bad input and if training cannot continue.
 
     Bad input is an InputError, an OSError that names a file, and whatever is raised while MMEngine builds a component
     of the config. Other errors keep their traceback.
@@ -21,7 +21,7 @@ def errors_in_one_line() -> Iterator[None]:
     except TrainingStopped as stop:
         sys.exit(f'error: {stop}')
     except InputError as error:
-        # What happens in a worker of a data loader comes as the text of a whole traceback.
+        # An error in a worker of a data loader arrives as the text of a whole traceback.
         message = re.split(rf'^\S*\b{type(error).__name__}: ', str(error), flags=re.MULTILINE)[-1]
         sys.exit(f'error: {message.strip()}')
     except Exception as error:
@@ -36,7 +36,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def _being_built(error: Exception) -> str | None:
-    """The component that MMEngine was building when an error came up."""
+    """Return the component that MMEngine was building when an error occurred."""
     component = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == 'build_from_cfg':

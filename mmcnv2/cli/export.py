@@ -2,8 +2,8 @@
 
 Depths and channels are those of the checkpoint, whose format is recognised (docs/how_to/weights.md). Input: ``images``
 (N, C, H, W) float32, normalised, H and W divisible by 32 and at least 64. Outputs: the maps of the stages in
---out-indices, with output norms where the checkpoint has them. What was written is run and compared with the backbone
-at other sizes than the one it was traced with; if they differ, it is taken away again.
+--out-indices, with output norms where the checkpoint has them. The file is run and compared with the backbone at other
+sizes than the one it was traced with; if they differ, it is removed.
 """
 
 import argparse

@@ -11,9 +11,9 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', help='folder of images, searched with its sub-folders')
     parser.add_argument('out', help='folder to make')
-    parser.add_argument('--list', default='', metavar='FILE', help='only the images it names, a path a line')
-    parser.add_argument('--max-images', type=int, default=10000, help='in a shard (default: 10000)')
-    parser.add_argument('--max-mb', type=float, default=float('inf'), help='in a shard (default: no limit)')
+    parser.add_argument('--list', default='', metavar='FILE', help='only the images it names, one path per line')
+    parser.add_argument('--max-images', type=int, default=10000, help='per shard (default: 10000)')
+    parser.add_argument('--max-mb', type=float, default=float('inf'), help='per shard (default: no limit)')
     parser.add_argument('--shuffle', type=int, metavar='SEED', help='random order (default: sorted, or as listed)')
 
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--image-size', 96, 'side, a multiple of 32')
     add('--seed', 0, 'seed of the data set')
     parser.add_argument('--workers', type=int, help='processes (default: one per core)')
-    parser.add_argument('--force', action='store_true', help='replace toy scenes of other settings')
+    parser.add_argument('--force', action='store_true', help='replace toy scenes with other settings')
     parser.add_argument('--preview', metavar='FILE.png', help='only draw this contact sheet of 20 labelled images')
 
 

@@ -1,8 +1,8 @@
-"""Make a file to give away from a training checkpoint: weights alone, the start of their SHA-256 in the name.
+"""Publish the weights of a training checkpoint alone, in a file named with the start of its SHA-256.
 
-The file holds ``state_dict`` and, as ``meta``, what the training noted of the version of MMEngine, the config and the
-class names. Optimizer, schedule, random states and logged values are left out. (With MMEngine's EMAHook ``state_dict``
-is the average already, and that is what is published.)
+The file holds ``state_dict`` and, as ``meta``, the version of MMEngine, the config and the class names that the
+training recorded. Optimizer, schedule, random states and logged values are left out. (With MMEngine's EMAHook,
+``state_dict`` is already the average, and that is what is published.)
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Pre-train, or train a detector, a segmenter or a classifier, as the config says.
 
-Paths, settings, annotations and checkpoints are checked before anything is computed. The work dir gets log, config and
-checkpoints; --resume continues a run that was stopped, exactly.
+Paths, settings, annotations and checkpoints are checked before anything is computed. Log, config and checkpoints go to
+the work dir; --resume continues a stopped run exactly.
 """
 
 import argparse

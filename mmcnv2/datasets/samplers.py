@@ -1,4 +1,4 @@
-"""The order of an epoch over files that are best read near each other."""
+"""The order of an epoch over files whose neighbours are best read together."""
 
 from collections.abc import Iterator, Sized
 
@@ -13,20 +13,20 @@ from mmcnv2.utils.errors import InputError
 class ChunkedSampler(DefaultSampler):
     """Chunks of neighbours in random order, then shuffled within a buffer; each rank takes one part of that.
 
-    So a rank reads from few places at a time, which are not those of other ranks. The order depends on
-    ``seed`` and epoch alone, and is cut into parts of equal length: no image comes twice in an epoch, and
-    every rank has the same number of batches. The rest, fewer images than there are ranks, is left out,
-    in each epoch other ones. With ``drop_last`` of the loader an epoch has ``R * B * (N // R // B)`` of N
-    images, for R ranks and batches of B.
+    A rank thus reads from few places at a time, and not from those of other ranks. The order depends on
+    ``seed`` and epoch alone and is cut into parts of equal length: no image comes twice in an epoch, and
+    every rank has the same number of batches. The remainder, fewer images than there are ranks, is left
+    out; it changes with the epoch. With the loader's ``drop_last``, an epoch has ``R * B * (N // R // B)``
+    of N images, for R ranks and batches of B.
 
     Only indices are shuffled: the buffer holds no images.
 
     Args:
-        dataset: Of N images, of which neighbours lie near each other.
+        dataset: Dataset of N images, neighbours stored near each other.
         chunk_size: Images that stay together until the buffer, for instance a shard or a part of one.
         buffer_size: Images that are shuffled with each other.
         shuffle: False leaves the order as it is.
-        seed: The same on all ranks; None agrees on a random one.
+        seed: The same on all ranks; None: they agree on a random one.
 
     Raises:
         InputError: A size is not positive, or there are fewer images than ranks.
@@ -55,7 +55,7 @@ class ChunkedSampler(DefaultSampler):
         return iter(self._order()[start : start + self.num_samples].tolist())
 
     def _order(self) -> np.ndarray:
-        """(N,) int64: the order over all ranks."""
+        """Return the order over all ranks, (N,) int64."""
         position = np.arange(len(self.dataset))
         if not self.shuffle:
             return position

@@ -1,7 +1,7 @@
 """Tar shards in WebDataset's format: thousands of images in one file, each read from its place by an index.
 
 The index of ``000000.tar`` is ``000000.idx`` beside it, in the format of NVIDIA DALI's ``wds2idx`` (v1.2): a line with
-version and number of samples, then a line a sample with extension, offset, size and name of each of its files.
+version and number of samples, then a line per sample with extension, offset, size and name of each of its files.
 """
 
 import functools
@@ -24,7 +24,7 @@ _MAX_OPEN = 64  # shards that a process keeps open
 
 
 class Member(NamedTuple):
-    """A file in a shard: its name, where its bytes start, and how many they are."""
+    """A file in a shard: its name, where its bytes start, and how many there are."""
 
     name: str
     offset: int
@@ -32,14 +32,14 @@ class Member(NamedTuple):
 
 
 def expand_shards(patterns: str | Sequence[str], folder: str = '') -> list[str]:
-    """Paths of shards.
+    """Return the paths of shards.
 
     Args:
         patterns: Names with braces, as in ``'{000000..000127}.tar'``, relative to ``folder``.
         folder: Folder of the shards.
 
     Returns:
-        The paths in the order of the patterns; whether the files exist is not looked at.
+        The paths in the order of the patterns; whether the files exist is not checked.
 
     Raises:
         ImportError: webdataset is not installed.
@@ -63,22 +63,22 @@ def _webdataset() -> ModuleType:
 def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, max_bytes: float) -> str:
     """Write images to shards with indices. The same images in the same order give the same bytes.
 
-    ``root/dogs/rex.1.JPEG`` as number 12 becomes ``dogs/00000012_rex_1.jpeg``: WebDataset takes files that have the
-    same name up to the first dot for one sample.
+    ``root/dogs/rex.1.JPEG`` as number 12 becomes ``dogs/00000012_rex_1.jpeg``: to WebDataset, files with the same name
+    up to the first dot are one sample.
 
     Args:
         paths: Image files, in the order in which they are written.
         root: Folder of the images, or one above it, which is left out of their names.
-        folder: Folder to make; it gets its name when all is written.
-        max_images: A shard ends with this many images,
-        max_bytes: or when its images have this many bytes.
+        folder: Folder to make; it gets its name when everything is written.
+        max_images: Number of images after which a shard ends.
+        max_bytes: Bytes of images after which a shard ends.
 
     Returns:
         The names of the shards, with braces.
 
     Raises:
         ImportError: webdataset is not installed.
-        FileExistsError: The folder is there already, or one of an unfinished run.
+        FileExistsError: The folder exists already, or that of an unfinished run does.
         InputError: An image is not below ``root`` or has no extension.
     """
     folder = os.path.abspath(folder)
@@ -110,7 +110,7 @@ def write_shards(paths: Iterable[str], root: str, folder: str, max_images: int, 
 
 
 def _sample(number: int, path: str, root: str) -> dict[str, str | bytes]:
-    """What webdataset writes: a key, and the content by its extension."""
+    """Return what webdataset writes: a key, and the content by its extension."""
     parent, name = os.path.split(os.path.relpath(path, root))
     stem, extension = os.path.splitext(name)
     if parent.startswith('..') or not extension:
@@ -123,12 +123,12 @@ def _sample(number: int, path: str, root: str) -> dict[str, str | bytes]:
 
 
 def index_path(shard: str) -> str:
-    """Where the index of a shard is."""
+    """Return the path of a shard's index."""
     return os.path.splitext(shard)[0] + '.idx'
 
 
 def write_index(shard: str) -> int:
-    """Index a shard, which means to read the headers of all its files.
+    """Index a shard by reading the headers of all its files.
 
     Args:
         shard: Path of a tar file, not compressed.
@@ -137,7 +137,7 @@ def write_index(shard: str) -> int:
         Number of samples.
 
     Raises:
-        InputError: The shard is no tar file, is compressed, cut off, or has no files with an extension.
+        InputError: The shard is not a tar file, is compressed or cut off, or has no files with an extension.
     """
     try:
         with open(shard, 'rb') as file:
@@ -155,26 +155,26 @@ def write_index(shard: str) -> int:
 
 
 def _scan(file: BinaryIO) -> Iterator[Member]:
-    """The files of a tar file that have an extension and are not hidden."""
+    """Yield the files of a tar file that have an extension and are not hidden."""
     with tarfile.open(fileobj=file, mode='r:') as archive:
         for info in archive:
             if info.isreg() and all(_split_name(info.name)):
                 yield Member(info.name, info.offset_data, info.size)
-        # tarfile takes a cut before or in a header for the end.
+        # tarfile takes a cut before or within a header for the end of the archive.
         file.seek(archive.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError('it is cut off')
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Key and extension: WebDataset splits a file's name at its first dot. A hidden file has no key."""
+    """Return key and extension: WebDataset splits a file's name at its first dot. A hidden file has no key."""
     folder, _, file = name.rpartition('/')
     stem, _, extension = file.partition('.')
     return (f'{folder}/{stem}' if stem else ''), extension
 
 
 def read_index(shard: str) -> list[Member]:
-    """The files in a shard.
+    """Return the files in a shard.
 
     Args:
         shard: Path of the tar file.
@@ -184,7 +184,7 @@ def read_index(shard: str) -> list[Member]:
 
     Raises:
         MissingFileError: The shard or its index is missing.
-        InputError: The shard is shorter than its index says, or the index is no index.
+        InputError: The shard is shorter than its index says, or the index is not one.
     """
     if not os.path.isfile(shard):
         raise MissingFileError(f'No shard {shard!r} (from {os.getcwd()!r}): correct data_root or shards')
@@ -206,11 +206,11 @@ def read_index(shard: str) -> list[Member]:
 
 
 def read_member(shard: str, offset: int, size: int) -> bytes:
-    """The bytes of a file in a shard, which stays open.
+    """Return the bytes of a file in a shard, which stays open.
 
     Args:
         shard: Path of the tar file.
-        offset: Of the file's first byte.
+        offset: Offset of the file's first byte.
         size: Number of bytes.
 
     Returns:
@@ -218,9 +218,9 @@ def read_member(shard: str, offset: int, size: int) -> bytes:
 
     Raises:
         MissingFileError: The shard is missing.
-        InputError: The shard is cut off, or another one than that of the index.
+        InputError: The shard is cut off, or is not the one of its index.
     """
-    # With its header. pread has no position in the file, which workers that inherit the open file would share.
+    # With its header. pread uses no file position, which workers that inherit the open file would share.
     data = os.pread(_open(shard).fileno(), tarfile.BLOCKSIZE + size, offset - tarfile.BLOCKSIZE)
     if len(data) < tarfile.BLOCKSIZE + size:
         _check_length(shard, offset + size)

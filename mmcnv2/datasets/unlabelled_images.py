@@ -20,26 +20,26 @@ class UnlabelledImages(BaseDataset):
     """All images of a folder, or those named in a list file. Labels are neither needed nor read.
 
     Without ``ann_file`` the folder ``data_root/data_prefix`` is searched with all its sub-folders, so
-    flat, nested and class folders (ImageNet's layout) will all do; hidden files and folders are left
-    out, links are followed. Paths are sorted: the order is the same on every machine.
+    flat, nested and class folders (ImageNet's layout) all work; hidden files and folders are skipped,
+    links are followed. Paths are sorted: the order is the same on every machine.
 
-    With ``ann_file`` the order is that of the list. One path a line, relative to
-    ``data_root/data_prefix``; blank lines and lines which start with ``#`` are left out; an integer
-    label after the path, as in ImageNet's ``meta/train.txt``, is ignored. Whether the files exist is
-    found out when they are read.
+    With ``ann_file`` the order is that of the list. It has one path per line, relative to
+    ``data_root/data_prefix``; blank lines and lines that start with ``#`` are skipped; an integer
+    label after the path, as in ImageNet's ``meta/train.txt``, is ignored. A missing file is noticed
+    when it is read.
 
-    An image which cannot be read is replaced by the next one and named in a warning, once. Such files
+    An image that cannot be read is replaced by the next one and named in a warning, once. Such files
     are counted over all workers of the data loader; each process of distributed training counts its
     own.
 
     Args:
         data_root: Folder of the data set.
-        data_prefix: Folder of the images, relative to ``data_root``; as a dict (MMEngine's way),
+        data_prefix: Folder of the images, relative to ``data_root``, or (MMEngine's way)
             ``dict(img_path=...)``.
         ann_file: List file, relative to ``data_root``. '' searches the folder.
-        extensions: What image files end in, upper or lower case.
+        extensions: Endings of image files, in upper or lower case.
         max_unreadable: How many different files may be unreadable before the run stops.
-        pipeline: Transforms, of which the first is usually :class:`LoadRandomResizedCrop`.
+        pipeline: Transforms; the first is usually :class:`LoadRandomResizedCrop`.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`: ``indices``,
             ``lazy_init``, ``serialize_data`` ...
 
@@ -83,7 +83,7 @@ class UnlabelledImages(BaseDataset):
     # ---- which files ----
 
     def full_init(self) -> None:
-        """Find the images, unless that is done already."""
+        """Find the images, unless they have been found already."""
         if not self._fully_initialized:
             super().full_init()
             self._forget_unreadable()
@@ -126,7 +126,7 @@ class UnlabelledImages(BaseDataset):
                 f'List file {self.ann_file!r} names no images: expected one path a line, relative to {folder!r}.'
             )
         paths = [os.path.join(folder, name) for name in names]
-        # Not every file (a million look-ups on a network disk), only enough to see a wrong folder.
+        # A few files reveal a wrong folder; all could mean a million lookups on a network disk.
         if not any(os.path.exists(path) for path in paths[:20]):
             raise MissingFileError(
                 f'The first files in list {self.ann_file!r} do not exist, for instance {paths[0]!r}. '
@@ -156,7 +156,7 @@ class UnlabelledImages(BaseDataset):
             idx: Index in [-len, len).
 
         Returns:
-            What the pipeline makes of it.
+            The output of the pipeline.
         """
         length = len(self)
         if not -length <= idx < length:
@@ -169,7 +169,7 @@ class UnlabelledImages(BaseDataset):
                 return super().prepare_data(index)
             except UnreadableImageError as error:
                 if not os.path.isdir(self.data_prefix['img_path']):
-                    raise  # not the image, the whole folder is gone
+                    raise  # not just the image, the whole folder is gone
                 self._note_unreadable(index, error)
         raise self._too_many_unreadable()
 
@@ -190,7 +190,7 @@ class UnlabelledImages(BaseDataset):
 
     def _forget_unreadable(self) -> None:
         # One flag per image in shared memory: every worker, forked or spawned, sees and sets the
-        # same ones, and setting a flag twice counts once.
+        # same ones, and a flag set twice counts once.
         self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
     def __setstate__(self, state: dict) -> None:
@@ -223,7 +223,7 @@ class UnlabelledImages(BaseDataset):
 
 
 def _image_files(folder: str, extensions: tuple[str, ...], parents: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Yield the image files below a folder, unsorted, without a look-up per file."""
+    """Yield the image files below a folder, unsorted, without a lookup per file."""
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
     if identity in parents:  # a link to a folder above

@@ -1,8 +1,8 @@
-"""Images without labels from tar shards, for data sets of more files than a file system likes.
+"""Images without labels from tar shards, for data sets with more files than a file system handles well.
 
 A shard is read by an index, as a data set of known length: every rank has the same number of batches, no image comes
-twice in an epoch, a run can resume anywhere, and MMEngine's loaders and samplers do the rest. From webdataset come
-format, writer and patterns, not the readers: ``WebDataset`` divides whole shards among ranks and workers, which is
+twice in an epoch, a run can resume anywhere, and MMEngine's loaders and samplers do the rest. Format, writer and
+patterns are webdataset's, the readers are not: ``WebDataset`` divides whole shards among ranks and workers, which is
 uneven unless the numbers divide, and ``wids``, its indexed reader, gave the last rank less and is not in release 1.
 """
 
@@ -19,17 +19,17 @@ from .unlabelled_images import UnlabelledImages
 
 @DATASETS.register_module()
 class UnlabelledShards(UnlabelledImages):
-    """All images of some tar shards in WebDataset's format, in their order there. Labels are not read.
+    """All images of some tar shards in WebDataset's format, in the order of the shards. Labels are not read.
 
-    Each shard needs its index (:mod:`mmcnv2.datasets.shards`). Transforms find the file's content as
-    ``img_bytes``, and as ``img_path`` the path of the shard with the name in it. An unreadable image is
-    treated as in :class:`UnlabelledImages`; an unreadable shard is an error.
+    Each shard needs its index (:mod:`mmcnv2.datasets.shards`). Transforms get the file's content as
+    ``img_bytes`` and, as ``img_path``, the path of the shard joined with the name in it. An unreadable
+    image is treated as in :class:`UnlabelledImages`; an unreadable shard is an error.
 
     Args:
         shards: Names of the shards, relative to ``data_root``, with braces for many:
             ``'{000000..000127}.tar'``.
         data_root: Folder of the shards.
-        ann_file: Must stay ''.
+        ann_file: Must be ''.
         **kwargs: ``extensions``, ``max_unreadable``, ``pipeline`` and others of
             :class:`UnlabelledImages`.
 

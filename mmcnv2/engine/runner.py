@@ -1,4 +1,4 @@
-"""The runner of a config, on machines with and without a GPU."""
+"""Build the runner of a config, on machines with and without a GPU."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from mmcnv2.utils.errors import ConfigError
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """Build the runner of a config, also where there is no GPU.
+    """Build the runner of a config, also without a GPU.
 
     Args:
         cfg: The config; without a GPU it is changed, see ``_adapt_to_cpu``.
@@ -38,9 +38,9 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
 
 
 def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:
-    """Has ``base_batch_size`` compared with the images of a step; MMEngine takes those of an iteration.
+    """Make ``base_batch_size`` refer to the images of a step; MMEngine compares it with those of an iteration.
 
-    In the runner's own copy of the setting: the config that it has written down stays as it was.
+    This changes the runner's own copy of the setting; the config that it has saved stays as it was.
     """
     settings = runner.auto_scale_lr if isinstance(runner, Runner) else runner.strategy._auto_scale_lr
     settings['base_batch_size'] /= iterations
@@ -48,7 +48,7 @@ def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> Non
 
 
 def _adapt_to_cpu(cfg: Config) -> None:
-    """Processes are joined by gloo; synchronised batch norm and mixed precision are off: a CPU has neither."""
+    """Join processes by gloo; turn off synchronised batch norm and mixed precision, which a CPU does not have."""
     if cfg.launcher == 'slurm':
         _set_variables_of_torchrun()
     if cfg.launcher in ('pytorch', 'slurm'):
@@ -64,7 +64,7 @@ def _adapt_to_cpu(cfg: Config) -> None:
 
 
 def _set_variables_of_torchrun() -> None:
-    """From those of slurm; MMEngine's way to do it selects a GPU."""
+    """Set torchrun's variables from slurm's; MMEngine's way of doing so selects a GPU."""
     env = os.environ
     env.update(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'])
     env.setdefault('MASTER_PORT', '29500')
@@ -74,7 +74,7 @@ def _set_variables_of_torchrun() -> None:
 
 
 def _replace_sync_bn(config: Any) -> None:
-    """Batch norm of each process instead of ``SyncBN`` (which MMEngine itself replaces where there is one process)."""
+    """Replace ``SyncBN`` by the batch norm of each process (MMEngine does so itself if there is only one)."""
     if isinstance(config, dict) and config.get('type') in ('SyncBN', 'MMSyncBN'):
         config['type'] = 'BN'
     if isinstance(config, dict | list | tuple):

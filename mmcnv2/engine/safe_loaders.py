@@ -1,4 +1,4 @@
-"""The loaders of checkpoints and images that the tools put in the place of MMEngine's and mmcv's."""
+"""The loaders of checkpoints and images that the tools use instead of MMEngine's and mmcv's."""
 
 from importlib import import_module
 from typing import Any
@@ -14,7 +14,7 @@ _OURS = ('', 'http://', 'https://')
 
 
 def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
-    """Have MMEngine's checkpoints and mmcv's images read by loaders that check, from now on in the whole process.
+    """Make MMEngine and mmcv read checkpoints and images with loaders that check, from now on in the whole process.
 
     Checkpoints (``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``, ``Runner.load_checkpoint``): as
     ``load_checkpoint`` reads them, so that no file can run code. MMEngine's own loaders fall back to running it.
@@ -23,14 +23,14 @@ def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
 
     Args:
         cfg: Its ``default_scope`` says whose pipelines it has: 'mmdet', 'mmseg', 'mmpretrain' ...
-        allow_pickle: Read checkpoints that hold more than tensors and plain values, and from the model zoos that
+        allow_pickle: Read checkpoints that hold more than tensors and plain values, and those of the model zoos that
             MMEngine knows by name (``torchvision://`` ...): they can run any code.
     """
 
     def load_weights_only(filename: str, map_location: Any = None) -> dict:
-        """On the CPU whatever ``map_location`` says: loading into model and optimizer moves the values.
+        """Load onto the CPU whatever ``map_location`` says: loading into model and optimizer moves the values.
 
-        For 'meta' nobody asks for values, so they are not read.
+        For 'meta', the values are not needed and not read.
         """
         content = load_checkpoint(filename, allow_pickle, mmap=map_location == 'meta')
         if not isinstance(content, dict):
@@ -43,7 +43,7 @@ def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
             'path or an http(s) URL or, if you trust the source, --allow-pickle'
         )
 
-    # Of the private list of schemes, so that none is forgotten that MMEngine has or will have.
+    # From the private list of schemes, so that none that MMEngine has or will have is forgotten.
     others = [] if allow_pickle else [prefix for prefix in CheckpointLoader._schemes if prefix not in _OURS]
     CheckpointLoader.register_scheme(others, refuse, force=True)
     CheckpointLoader.register_scheme(_OURS, load_weights_only, force=True)

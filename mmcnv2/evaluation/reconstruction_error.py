@@ -7,8 +7,10 @@ from mmcnv2.registry import METRICS
 
 @METRICS.register_module()
 class ReconstructionError(BaseMetric):
-    """``fcmae/reconstruction_error``: mean over all images of the error of ``FCMAE.test_step`` (the loss; lower is
-    better). 1 is the error of predicting the mean of every patch, when the target is normalised."""
+    """``fcmae/reconstruction_error``: mean over all images of the error of ``FCMAE.test_step``, which is the loss.
+
+    Lower is better. With a normalised target, predicting the mean of every patch has an error of 1.
+    """
 
     default_prefix = 'fcmae'
 

@@ -1,7 +1,7 @@
-"""Checks annotation files of detection in COCO's format, and that images and label maps are there.
+"""Check annotation files of detection in COCO's format, and that images and label maps are there.
 
-mmdet and mmseg check little: NaN boxes train to NaN, a class that the file does not have shifts the labels of the
-others, polygons far outside and run lengths of the wrong sum read memory that is not theirs.
+mmdet and mmseg check little: NaN boxes turn the loss into NaN, a class that the file lacks shifts the labels of the
+others, polygons far outside and run lengths with a wrong sum read out of bounds.
 """
 
 import inspect
@@ -23,9 +23,9 @@ from .datasets import find_datasets
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Checks the annotations of the datasets of mmdet (COCO's format) and mmseg, in one pass over each.
+    """Check the annotations of the datasets of mmdet (COCO's format) and mmseg, in one pass over each.
 
-    Of the processes of a machine only the first does: the others wait for it when they are joined.
+    Only the first process of a machine does so: the others wait for it when they are joined.
 
     Args:
         cfg: Config of a run, whose paths exist.
@@ -74,7 +74,7 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
 
 
 def _class_names(setting: str, classes: Any) -> list[str]:
-    """As MMEngine takes them: a list, or the path of a file with a name a line."""
+    """Return the names in the form MMEngine takes: a list, or the path of a file with one name per line."""
     if not isinstance(classes, str):
         return list(classes)
     if not Path(classes).is_file():
@@ -100,16 +100,16 @@ def _check_segmentation(setting: str, config: Mapping) -> None:
 
 def _read_json(path: Path) -> Any:
     if path.stat().st_size > 10**7:
-        print(f'checking {path}', flush=True)  # seconds; 20 for the 118,000 images of COCO
+        print(f'checking {path}', flush=True)  # takes seconds, 20 for the 118,000 images of COCO
     try:
         with path.open(encoding='utf-8') as file:
             return json.load(file)
-    except (ValueError, RecursionError) as error:  # also text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # also text that is not UTF-8
         raise InputError(f'annotation file {path} is no valid JSON, perhaps cut off: {error}') from error
 
 
 def _missing(paths: Iterable[str]) -> Iterator[str]:
-    """Those that do not exist. Folders are listed, which takes one look-up each instead of one a file."""
+    """Yield the paths that do not exist. Folders are listed, which takes one lookup each instead of one per file."""
     listed: dict[str, set[str]] = {}
     for path in paths:
         folder, name = os.path.split(path)
@@ -127,7 +127,7 @@ def _report(where: str, problems: Problems) -> None:
 
 
 def _numbers_of_classes(setting: str, config: Any) -> Iterator[tuple[str, int]]:
-    """The settings ``num_classes`` of the heads of a model."""
+    """Yield the settings ``num_classes`` of the heads of a model."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             if key == 'num_classes' and 'rpn' not in setting:

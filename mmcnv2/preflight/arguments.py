@@ -1,4 +1,4 @@
-"""Which keyword arguments a class takes, those of its bases included that it passes on with ``**kwargs``."""
+"""Which keyword arguments a class takes, including those that it passes on to its bases with ``**kwargs``."""
 
 import ast
 import inspect
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 def accepted_arguments(cls: Callable) -> tuple[dict[str, bool], bool]:
-    """The arguments of a class or function.
+    """Return the arguments of a class or function.
 
     Returns:
-        Their names, with whether they must be given; and whether it may take others, which cannot be known: it has
-        ``**kwargs`` and does something else with it than ``super().__init__(..., **kwargs)``.
+        Their names, with whether they are required; and whether it may take others, which cannot be known: it has
+        ``**kwargs`` and uses it other than in ``super().__init__(..., **kwargs)``.
     """
     if not inspect.isclass(cls):
         names, rest = _parameters(cls)
@@ -32,7 +32,7 @@ def accepted_arguments(cls: Callable) -> tuple[dict[str, bool], bool]:
 
 
 def _parameters(function: Callable) -> tuple[dict[str, bool], str | None]:
-    """Named parameters, and the name of ``**kwargs`` if there is one."""
+    """Return the named parameters, and the name of ``**kwargs`` if there is one."""
     parameters = inspect.signature(function).parameters.values()
     rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
     named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
@@ -40,7 +40,7 @@ def _parameters(function: Callable) -> tuple[dict[str, bool], str | None]:
 
 
 def _only_passed_on(init: Callable, rest: str, name: str) -> bool:
-    """Whether the one use of ``**kwargs`` in class ``name`` is ``super().__init__(..., **kwargs)``."""
+    """Return whether the one use of ``**kwargs`` in class ``name`` is ``super().__init__(..., **kwargs)``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
     except (OSError, TypeError, SyntaxError):

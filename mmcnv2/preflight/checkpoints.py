@@ -1,4 +1,4 @@
-"""Checks that a checkpoint can be read and fits the model."""
+"""Check that a checkpoint can be read and fits the model."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 
 def check_checkpoint(path: str, model: nn.Module | dict, to_resume: bool = False) -> None:
-    """Checks that a checkpoint of a whole model fits ``model``.
+    """Check that a checkpoint of a whole model fits ``model``.
 
     Args:
         path: What MMEngine would load; ``install_safe_loaders`` says how it is read.
         model: The model, or its config (which MMEngine's ``FlexibleRunner`` has until it trains).
-        to_resume: Whether it must also hold what training goes on from.
+        to_resume: Whether it must also hold what training resumes from.
 
     Raises:
         ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
@@ -46,7 +46,7 @@ def check_checkpoint(path: str, model: nn.Module | dict, to_resume: bool = False
 
 
 def check_pretrained(model: nn.Module | dict) -> None:
-    """Checks that ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)`` finds something with that prefix.
+    """Check that ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)`` finds keys with that prefix.
 
     Args:
         model: A model whose weights are not initialised yet, or its config.
@@ -70,7 +70,7 @@ def check_pretrained(model: nn.Module | dict) -> None:
 
 
 def _without_values(model: nn.Module | dict) -> nn.Module:
-    """The model, of a config with shapes alone."""
+    """Return the model; build it without values if it is a config."""
     if isinstance(model, nn.Module):
         return model
     with torch.device('meta'):
@@ -78,7 +78,7 @@ def _without_values(model: nn.Module | dict) -> nn.Module:
 
 
 def _read(path: str) -> dict:
-    """Names and shapes, without the values."""
+    """Read names and shapes, without the values."""
     try:
         return CheckpointLoader.load_checkpoint(path, map_location='meta', logger='silent')
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What is wrong in an annotation file of COCO's format, once it is read."""
+"""Find what is wrong in the content of an annotation file in COCO's format."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ _KEYS: dict[str, dict[str, tuple[type, ...]]] = {
 
 
 class Problems:
-    """Collects messages, and keeps the first few.
+    """A collection of messages that keeps the first few.
 
     Attributes:
         count: How many there were.
@@ -25,7 +25,7 @@ class Problems:
         self._max_shown = max_shown
 
     def add(self, message: str) -> None:
-        """Counts a problem."""
+        """Count a problem."""
         self.count += 1
         if len(self.shown) < self._max_shown:
             self.shown.append(message)
@@ -37,17 +37,17 @@ class Problems:
 def check_coco(
     content: Any, classes: Sequence[str], needs_masks: bool, for_training: bool, problems: Problems
 ) -> None:
-    """Looks for what mmdet would fail on, or train on without a word.
+    """Look for what mmdet would fail on, or silently train on.
 
     Boxes that mmdet leaves out (no area, outside the image, marked ``ignore``) are no problem, nor are crowds and
-    polygons of fewer than three points, which it takes as regions to ignore.
+    polygons of fewer than three points, which it treats as regions to ignore.
 
     Args:
         content: What the file holds.
         classes: Names of the dataset's classes, in order.
         needs_masks: Whether the pipeline loads masks, so that every box needs one.
         for_training: Whether there must be boxes; files of test images have none.
-        problems: Is added to.
+        problems: Collects what is found.
     """
     if not isinstance(content, dict):
         problems.add(f'expected an object with {", ".join(_KEYS)}, got a {type(content).__name__}')
@@ -65,7 +65,7 @@ def check_coco(
         for twice in _repeated(ids):
             problems.add(f'{part}: the id {twice!r} is there more than once')
     if problems:
-        return  # what follows takes the keys for granted
+        return  # what follows relies on the keys
     _check_categories([entry['name'] for entry in content['categories']], classes, problems)
     images = {image['id']: image for image in content['images']}
     for image in content['images']:
@@ -95,7 +95,7 @@ def _entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterato
 
 
 def _check_categories(names: list[str], classes: Sequence[str], problems: Problems) -> None:
-    """mmdet numbers the labels by the order of the file, and leaves out names that it does not find there."""
+    """Check names and order: mmdet numbers labels in the order of the file and leaves out names that it lacks."""
     for twice in _repeated(names):
         problems.add(f'categories: the name {twice!r} is there more than once')
     absent = [name for name in classes if name not in names]
@@ -133,7 +133,7 @@ def _annotation_problems(
 
 
 def _is_kept(annotation: dict, image: dict) -> bool:
-    """Whether mmdet makes an instance of it."""
+    """Return whether mmdet makes an instance of it."""
     x, y, width, height = annotation['bbox']
     inside = min(x + width, image['width']) > max(x, 0) and min(y + height, image['height']) > max(y, 0)
     return inside and width >= 1 and height >= 1 and annotation['area'] > 0 and not annotation.get('ignore')
@@ -168,8 +168,11 @@ def _is_run_lengths(counts: Any, total: int) -> bool:
 
 
 def _decoded(text: str) -> list[int] | None:
-    """The run lengths in COCO's compressed string: 5 bits a character from the lowest on, 32 says that more follow,
-    the highest bit of the last is the sign; from the fourth run on, the difference to the run before the last."""
+    """Decode the run lengths in COCO's compressed string.
+
+    A character has 5 bits, lowest first; 32 says that more follow, and the highest bit of the last is the sign. From
+    the fourth run on, it is the difference from the run before the last.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in text:
@@ -194,17 +197,17 @@ def _id(entry: Any) -> str:
 def _all_finite(values: list) -> bool:
     try:
         return math.isfinite(sum(values))
-    except (TypeError, OverflowError):  # no numbers, or ones that no float holds
+    except (TypeError, OverflowError):  # not numbers, or too large for a float
         return False
 
 
 def _is_near(coordinates: list[float], size: int) -> bool:
-    """Whether all lie within the image or no farther outside than it is large."""
+    """Return whether all lie within the image or no farther outside than it is large."""
     return not coordinates or (-size <= min(coordinates) and max(coordinates) <= 2 * size)
 
 
 def _repeated(values: list) -> list:
-    """Values that are there more than once; dicts and lists, which are no ids, are left out."""
+    """Return values that occur more than once; dicts and lists, which cannot be ids, are left out."""
     seen: set[int | str] = set()
     twice: dict[int | str, None] = {}
     for value in values:

@@ -1,11 +1,11 @@
-"""The datasets of a config."""
+"""Find the datasets of a config."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> Iterator[tuple[str, Mapping]]:
-    """The config of a dataset, and those inside wrappers such as RepeatDataset and ConcatDataset.
+    """Yield the config of a dataset, or those inside wrappers such as RepeatDataset and ConcatDataset.
 
     Args:
         setting: Where the config of the dataset is.

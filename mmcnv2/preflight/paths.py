@@ -1,4 +1,4 @@
-"""Checks that folders and annotation files exist."""
+"""Check that folders and annotation files exist."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .datasets import find_datasets
 
 
 def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Checks that folders and annotation files of the dataloaders exist.
+    """Check that folders and annotation files of the dataloaders exist.
 
     Args:
         cfg: Config of a run.

@@ -1,4 +1,4 @@
-"""Checks types and arguments of the components in a config before any is built."""
+"""Check types and arguments of the components in a config before any is built."""
 
 import difflib
 import inspect
@@ -21,12 +21,12 @@ from mmcnv2.utils.errors import ConfigError
 from .arguments import accepted_arguments
 from .datasets import find_datasets
 
-# The keys of a model, or of a part of it, under which MODELS builds a further part.
+# The keys of a model, or of one of its parts, under which MODELS builds another part.
 _PARTS = (
     *('data_preprocessor', 'backbone', 'neck', 'head', 'decode_head', 'auxiliary_head', 'rpn_head', 'roi_head'),
     *('bbox_head', 'mask_head', 'bbox_roi_extractor', 'mask_roi_extractor', 'module'),
 )
-# What an annotation of a plain value allows.
+# The types that the annotation of a plain value allows.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     'bool': bool,
     'int': int,
@@ -36,14 +36,14 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     'None': type(None),
 }
 _LOOPS = dict(train='EpochBasedTrainLoop', val='ValLoop', test='TestLoop')
-# Keys that MMEngine takes out before it builds the component, or adds.
+# Keys that MMEngine removes before it builds the component, or adds.
 _DATALOADER_KEYS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
 _HOOK_KEYS = {'priority'}
 _SAMPLER_KEYS = {'dataset', 'sampler', 'batch_size', 'seed'}
 _LOOP_KEYS = {'by_epoch', 'runner', 'dataloader'}
 _SCHEDULER_KEYS = {'convert_to_iter_based', 'epoch_length'}
 _OPTIM_WRAPPER_KEYS = {'constructor', 'paramwise_cfg'}
-# Settings of a config that are no arguments of Runner.
+# Settings of a config that are not arguments of Runner.
 _OTHER_SETTINGS = {'runner_type', 'tta_model', 'tta_pipeline', 'test_pipeline', 'custom_imports'}
 
 
@@ -59,11 +59,11 @@ class _Component:
 
 
 def check_settings(cfg: Config) -> None:
-    """Checks that types are known and that components take the arguments given to them.
+    """Check that types are known and that components take the arguments given to them.
 
     Components are the model and its parts, weight initialisers, data loaders, samplers, datasets, transforms, metrics,
-    hooks, loops, optimizer with its wrapper and constructor, and schedulers: ours and other libraries'. Of ours and of
-    data loaders, the kind of plain values (numbers, strings) is checked as well.
+    hooks, loops, optimizer with its wrapper and constructor, and schedulers: ours and other libraries'. For ours and
+    for data loaders, the types of plain values (numbers, strings) are also checked.
 
     Raises:
         ConfigError: Names the setting, the component and the nearest right key or type.
@@ -81,7 +81,7 @@ def check_settings(cfg: Config) -> None:
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Checks the names of settings that ``--cfg-options`` adds to a config: a new one must be an argument of a runner.
+    """Check the names of settings that ``--cfg-options`` adds to a config: a new one must be an argument of a runner.
 
     Deeper keys are left to ``check_settings``, which knows the components.
 
@@ -96,7 +96,7 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
 
 def _check_names(cfg: Config) -> None:
-    """Names beside those of Runner are the config's own variables, unless they are nearly one of Runner's."""
+    """Check for names that are nearly one of Runner's; all others are the config's own variables."""
     known = _runner_settings()
     for key in cfg:
         if key not in known and (nearest := difflib.get_close_matches(key, known, n=1, cutoff=0.9)):
@@ -162,7 +162,7 @@ def _dataloader_parts(setting: str, loader: Mapping) -> Iterator[_Component]:
 
 
 def _each(setting: str, part: Registry, config: Any, extra_keys: set[str] | frozenset = frozenset()) -> Iterator:
-    """The dicts of a setting that may be one, a list of them, or not there; ready-made objects are left out."""
+    """Yield the dicts of a setting that may be one, a list of them, or absent; leave out ready-made objects."""
     if isinstance(config, Mapping):
         yield _Component(setting, part, config, extra_keys)
     elif isinstance(config, list | tuple):
@@ -175,7 +175,7 @@ def _each(setting: str, part: Registry, config: Any, extra_keys: set[str] | froz
 
 
 def _component_class(component: _Component, default_scope: str) -> Callable | None:
-    """What a registry would call; None for what is no name of a registry."""
+    """Return what a registry would call; None if the type is not a name or a callable."""
     name = component.config.get('type', component.default_type)
     if name is None:
         if component.registry is registry.HOOKS:
@@ -183,7 +183,7 @@ def _component_class(component: _Component, default_scope: str) -> Callable | No
         return None  # left to what builds it, which may have a default
     if not isinstance(name, str):
         return name if callable(name) else None
-    # As MMEngine searches: in the registry of the scope, where it has one, and in those above.
+    # Search as MMEngine does: in the registry of the scope, if it has one, and in those above.
     scope = component.config.get('_scope_', default_scope)
     own = component.registry.children.get(scope, component.registry)
     cls = own.get(name)
@@ -195,7 +195,7 @@ def _component_class(component: _Component, default_scope: str) -> Callable | No
 
 
 def _known_types(own: Registry) -> set[str]:
-    """Names as a config would write them: in this scope and the ones above, and ours."""
+    """Return names as a config would write them: in this scope and the ones above, and ours."""
     names: set[str] = set()
     while True:
         names.update(own.module_dict)
@@ -219,7 +219,7 @@ def _check_arguments(setting: str, cls: Callable, config: Mapping, extra_keys: s
         if nearest or not takes_others:
             raise ConfigError(f'{setting}.{key}: {cls.__name__} has no argument {key!r}{nearest}')
     if cls is not DataLoader and not cls.__module__.startswith('mmcnv2.'):
-        return  # others may be given arguments by what builds them, and annotate loosely
+        return  # others may get arguments from what builds them, and annotate loosely
     missing = [key for key, needed in known.items() if needed and key not in config and key not in extra_keys]
     if missing:
         raise ConfigError(f'{setting}: {cls.__name__} needs the argument {missing[0]!r}')
@@ -227,7 +227,7 @@ def _check_arguments(setting: str, cls: Callable, config: Mapping, extra_keys: s
 
 
 def _check_kinds(setting: str, cls: Callable, config: Mapping) -> None:
-    """Compares values with annotations such as ``int``, ``float`` or ``str | dict``; others are not looked at."""
+    """Compare values with annotations such as ``int``, ``float`` or ``str | dict``; ignore other annotations."""
     parameters = inspect.signature(cls.__init__).parameters
     for key, value in config.items():
         hint = parameters[key].annotation if key in parameters else ''
@@ -240,7 +240,7 @@ def _check_kinds(setting: str, cls: Callable, config: Mapping) -> None:
 
 
 def _did_you_mean(word: str, known: set[str], by_last_part: bool = False, cutoff: float = 0.6) -> str:
-    """The end of a sentence that names the known word nearest to this one, if one is near."""
+    """Return the end of a sentence that names the known word nearest to this one, '' if none is near."""
     by_word = {(name.rpartition('.')[2] if by_last_part else name): name for name in sorted(known)}
     folded = {key.lower(): key for key in by_word}
     nearest = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)

@@ -1,7 +1,7 @@
-"""A run that was stopped continues exactly: the same samples, the same random numbers, the same weights, bit for bit.
+"""A stopped run continues exactly: the same samples, the same random numbers, the same weights, bit for bit.
 
-``loops.py`` has the training loops, ``sampler.py`` and ``dataset.py`` what they put around the data, ``seeding.py``
-the random numbers of each iteration and sample, ``checkpoints.py`` finds the file to continue from.
+``loops.py`` has the training loops, ``sampler.py`` and ``dataset.py`` what they wrap around the data, ``seeding.py``
+seeds each iteration and sample, ``checkpoints.py`` finds the file to continue from.
 """
 
 from .checkpoints import newest_whole_checkpoint

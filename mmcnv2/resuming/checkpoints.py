@@ -1,4 +1,4 @@
-"""Where a run that was stopped goes on."""
+"""Where a stopped run continues."""
 
 import logging
 import zipfile
@@ -16,9 +16,9 @@ PREEMPTED_FILE = 'preempted.pth'
 
 
 def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | None:
-    """The checkpoint of the latest iteration in a work dir, with a warning for each damaged one that would be later.
+    """Return the checkpoint of the latest iteration in a work dir, and warn of each damaged one that would be later.
 
-    Every byte of it is checked against the checksums in the file, so damage within a tensor is found, too.
+    Every byte of it is checked against the checksums in the file, so damage within a tensor is also found.
 
     Args:
         work_dir: Folder of the run.
@@ -47,14 +47,14 @@ def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | 
     if paths:
         raise ConfigError(
             f'--resume: all checkpoints in {work_dir} are damaged: {", ".join(map(str, paths))}. Name a good one with '
-            '--resume PATH, or start anew with another --work-dir'
+            '--resume PATH, or start again with another --work-dir'
         )
     return None
 
 
 @contextmanager
 def _warned() -> Iterator[None]:
-    """Goes on after an error of a file, with a warning."""
+    """Continue after an error of a file, with a warning."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -62,10 +62,10 @@ def _warned() -> Iterator[None]:
 
 
 def _check_checksums(path: Path) -> None:
-    """Reads all of a file.
+    """Read all of a file.
 
     Raises:
-        ValueError: If a part has another checksum than the file says.
+        ValueError: If a part does not match its checksum.
     """
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
@@ -74,10 +74,10 @@ def _check_checksums(path: Path) -> None:
 
 
 def _iteration(path: Path, allow_pickle: bool) -> int:
-    """Iterations that a checkpoint has seen. Its tensors are not read.
+    """Return how many iterations a checkpoint has seen, without reading its tensors.
 
     Raises:
-        ValueError: If the file is cut off or no checkpoint of a run.
+        ValueError: If the file is cut off or not a checkpoint of a run.
     """
     if not zipfile.is_zipfile(path):
         raise ValueError(f'{path} (File is not a zip file)')

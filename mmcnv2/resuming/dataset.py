@@ -15,11 +15,11 @@ from .watching import SamplesInProgress, wait_for_folder
 class SeededDataset(Dataset):
     """Another dataset, seeded before each sample that a ``SeededSampler`` asks for; all else is that dataset's.
 
-    It also notes which samples are being read, and waits where the folder of the data vanishes (``watching.py``).
+    It also notes which samples are being read, and waits if the folder of the data vanishes (``watching.py``).
 
     Args:
         dataset: Config of the other dataset.
-        num_workers: Of the data loader.
+        num_workers: Number of workers of the data loader.
     """
 
     def __init__(self, dataset: dict, num_workers: int) -> None:
@@ -44,6 +44,6 @@ class SeededDataset(Dataset):
         return self.dataset[int(index)]
 
     def files_in_progress(self) -> list[str]:
-        """Return the files of the samples which workers are reading, or were reading when they died."""
+        """Return the files of the samples that workers are reading, or were reading when they died."""
         infos = [self.dataset.get_data_info(index) for index in self._in_progress.indices()]
         return [info['img_path'] for info in infos if 'img_path' in info]

@@ -1,8 +1,8 @@
-"""MMEngine's training loops, made to go on exactly where a run was stopped.
+"""MMEngine's training loops, made to continue exactly where a run was stopped.
 
-All random numbers are functions of the seed and of the place in the training: those of a sample (crop, flip, ...) of
-its place in the epoch, those of the model (masks, drop path, mixup) of iteration and process. So nothing random has to
-be saved, and a run that goes on from a checkpoint, in the middle of an epoch or not, does what it would have done.
+All random numbers are functions of the seed and the position in the training: those of a sample (crop, flip, ...) of
+its position in the epoch, those of the model (masks, drop path, mixup) of iteration and process. No random state has
+to be saved, and a run resumed from a checkpoint, within an epoch or not, does what it would have done without a stop.
 """
 
 import logging
@@ -38,9 +38,9 @@ class _SeededLoop(_Loop):
         self._sampler = batches.sampler if self.dataloader.batch_size is None else self.dataloader.sampler
 
     def run(self) -> Any:
-        """Trains, to the end or until ``TrainingStopped``."""
+        """Train to the end or until ``TrainingStopped``."""
         if not self.runner._randomness_cfg.get('diff_rank_seed'):  # else it is not the same in all processes
-            self._sampler.seed = self.runner.seed  # resuming brings that of the checkpoint
+            self._sampler.seed = self.runner.seed  # that of the checkpoint in a resumed run
         try:
             return super().run()
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -51,18 +51,18 @@ class _SeededLoop(_Loop):
             raise TrainingStopped(
                 f'a worker of train_dataloader died in iteration {self._iter + 1} ({error}). The workers were reading '
                 f'{files}. Often memory is short: fewer train_dataloader.num_workers, or a larger /dev/shm. '
-                'Go on with --resume'
+                'Continue with --resume'
             ) from error
 
     def run_iter(self, *args: Any) -> None:
-        """One iteration, with random numbers of its own."""
+        """Run one iteration with random numbers of its own."""
         seed_random_numbers(*iteration_key(self.runner))
         super().run_iter(*args)
 
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
-    """MMEngine's ``EpochBasedTrainLoop``, which also goes on in the middle of an epoch.
+    """MMEngine's ``EpochBasedTrainLoop``, which can also continue in the middle of an epoch.
 
     Args:
         runner: The runner.
@@ -74,14 +74,14 @@ class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
     """
 
     def run(self) -> Any:
-        """Trains. The epoch in which the run was stopped starts anew if epochs have another length now."""
+        """Train. The epoch in which the run was stopped starts again if the length of an epoch has changed."""
         length = len(self.dataloader)
-        hub = self.runner.message_hub  # in checkpoints, too
+        hub = self.runner.message_hub  # saved in checkpoints
         before = hub.runtime_info.get('epoch_length', length)
         if before != length:
             print_log(
                 f'The checkpoint is of a run with {before} iterations an epoch, now there are {length}: '
-                f'going on at the start of epoch {self._epoch + 1}',
+                f'continuing at the start of epoch {self._epoch + 1}',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -90,7 +90,7 @@ class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
         return super().run()
 
     def run_epoch(self) -> None:
-        """The rest of an epoch; all of it, unless the run goes on from a checkpoint within."""
+        """Run the rest of an epoch: all of it, unless the run continues from a checkpoint within it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
@@ -107,7 +107,7 @@ class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(_SeededLoop, loops.IterBasedTrainLoop):
-    """MMEngine's ``IterBasedTrainLoop`` with random numbers that depend on the place in the training only.
+    """MMEngine's ``IterBasedTrainLoop`` with random numbers that depend only on the position in the training.
 
     Args:
         runner: The runner.

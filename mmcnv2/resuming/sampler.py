@@ -27,13 +27,13 @@ class SeededIndex(int):
 class SeededSampler(Sampler):
     """The indices of another sampler, each with a seed: that of the run, the epoch, and the position in the epoch.
 
-    The position counts the samples of all processes, which samplers of MMEngine deal out in turn. So the same samples
-    with the same augmentation make up a batch, whether one process reads all of it or several read parts.
+    The position counts the samples of all processes, which MMEngine's samplers deal out in turn. A batch thus has the
+    same samples with the same augmentation, whether one process reads all of it or several read parts.
 
     Args:
-        dataset: What the indices belong to.
+        dataset: Dataset of the indices.
         sampler: Config of the other sampler.
-        seed: Of the run; None: the one that the other sampler agrees on with other processes.
+        seed: Seed of the run; None: the one on which the other sampler agrees across processes.
     """
 
     def __init__(self, dataset: Dataset, sampler: dict, seed: int | None) -> None:
@@ -60,7 +60,7 @@ class SeededSampler(Sampler):
             self.sampler.set_epoch(epoch)
 
     def skip(self, num_samples: int) -> None:
-        """Leave out that many samples of this process, once, the next time that it is iterated."""
+        """Skip that many samples of this process, only the next time that it is iterated."""
         self._start = num_samples
 
     def __iter__(self) -> Iterator[SeededIndex]:

@@ -9,11 +9,11 @@ from mmengine.runner import Runner
 
 
 def seed_random_numbers(*key: int) -> None:
-    """Seed Python, NumPy and torch (its CPU, and the current GPU once that is in use) from non-negative integers.
+    """Seed Python, NumPy and torch (the CPU, and the current GPU once it is in use) from non-negative integers.
 
     Different keys, also of different lengths, give unrelated random numbers.
     """
-    # With its length, since a SeedSequence ignores trailing zeros.
+    # With the key's length, since a SeedSequence ignores trailing zeros.
     python, numpy, cpu, gpu = np.random.SeedSequence((len(key), *key)).generate_state(4).tolist()
     random.seed(python)
     np.random.seed(numpy)
@@ -24,5 +24,5 @@ def seed_random_numbers(*key: int) -> None:
 
 
 def iteration_key(runner: Runner) -> tuple[int, ...]:
-    """Return the key that seeds the current iteration in this process. (Keys of samples have three numbers.)"""
+    """Return the key that seeds the current iteration in this process; keys of samples have three numbers."""
     return runner.seed, get_rank(), runner.iter, 0

@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 
 T = TypeVar('T')
 
-#: How long to wait for the folder of the data to come back, in seconds, and between two looks.
+#: Seconds to wait for the folder of the data to come back, and between two attempts.
 PATIENCE, PAUSE = 600, 5
 
 
@@ -21,7 +21,7 @@ class SamplesInProgress:
     """The sample that each worker of a data loader is reading, in shared memory, so that it outlives a worker.
 
     Args:
-        num_workers: Of the data loader; without workers the main process reads.
+        num_workers: Workers of the data loader; with none, the main process reads.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -45,8 +45,8 @@ def wait_for_folder(folder: str, read: Callable[[], T]) -> T:
     """Return what ``read`` returns; if the folder is gone, as a network disk may be, try again for ten minutes.
 
     Args:
-        folder: Folder that ``read`` reads from; '' if none is known, and then nothing is waited for.
-        read: Is called until it succeeds.
+        folder: Folder that ``read`` reads from; '' if unknown, which means not to wait.
+        read: Function to call until it succeeds.
 
     Raises:
         OSError: From ``read``, if the folder is there or has not come back in time.

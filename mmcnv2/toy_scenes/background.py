@@ -27,7 +27,7 @@ class Background:
 
 
 def random_background(camera: Camera, size: int, pitch: float, rng: np.random.Generator) -> Background:
-    """A table with cards, stains and cables on it; a wall behind it if the camera looks along."""
+    """Draw a table with cards, stains and cables on it, and a wall behind it if the camera looks along."""
     with_wall = pitch < np.deg2rad(38) or rng.random() < 0.3
     wall_at = rng.uniform(1.3, 3.5) if with_wall else 1e3
     ground = _plane_texture(camera, size, GROUNDS if rng.random() < 0.9 else WALLS, None, rng)
@@ -55,7 +55,7 @@ def random_background(camera: Camera, size: int, pitch: float, rng: np.random.Ge
 def _plane_texture(
     camera: Camera, size: int, names: tuple[str, ...], wall_at: float | None, rng: np.random.Generator
 ) -> Array:
-    """A texture on the table (``wall_at`` None) or on the wall y = ``wall_at``: (S, S, 3)."""
+    """Draw a texture on the table (``wall_at`` None) or on the wall y = ``wall_at``: (S, S, 3)."""
     ray = camera.pixel_matrix().astype(np.float64)
     o = camera.origin.astype(np.float64)
     if wall_at is None:  # the point is o - o_z d / d_z, homogeneous in the direction d
@@ -83,7 +83,7 @@ def _plane_texture(
 
 
 def _project(camera: Camera, points: np.ndarray) -> np.ndarray:
-    """Pixels (N, 2) int32, in 1/16 pixel, of points (N, 2) on the table."""
+    """Project points (N, 2) on the table to pixels (N, 2) int32, in 1/16 pixel."""
     pixels = [camera.project(np.array([x, y, 0], dtype=np.float32))[:2] for x, y in points]
     return np.clip(np.array(pixels) * 16, -30000, 30000).astype(np.int32)
 

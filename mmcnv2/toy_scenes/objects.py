@@ -6,8 +6,8 @@ a small dataclass with three members:
 - ``sdf(p)``: signed distance, negative inside, for points ``p`` of shape (3, N) float32 -> (N,).
   It may underestimate the true distance but never overestimates it by much, so rays can be
   marched with it.
-- ``reach(n)``: how far the shape extends along the unit vector ``n`` (3,), which is what puts its
-  lowest point on the table.
+- ``reach(n)``: how far the shape extends along the unit vector ``n`` (3,), used to put its lowest
+  point on the table.
 - ``bound``: radius of a sphere around the origin that holds the shape.
 """
 
@@ -19,14 +19,14 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-Array = np.ndarray  # of float32 where nothing else is said
+Array = np.ndarray  # float32 unless said otherwise
 
 #: Class names in the order of the category ids 1 to 6. The one definition of the classes.
 CLASSES: tuple[str, ...] = ('ball', 'box', 'can', 'cone', 'ring', 'mug')
 
 
 class Shape(Protocol):
-    """What the renderer asks of a shape."""
+    """The interface that the renderer uses."""
 
     bound: float
     #: True where the shape can throw a shadow on itself.
@@ -42,7 +42,7 @@ def _length(a: Array, b: Array) -> Array:
 
 
 def _round_corner(a: Array, b: Array, radius: float) -> Array:
-    """Distance to a corner ``a <= 0, b <= 0`` of a profile, rounded by ``radius``."""
+    """Return the distance to a corner ``a <= 0, b <= 0`` of a profile, rounded by ``radius``."""
     a, b = a + radius, b + radius
     inside = np.minimum(np.maximum(a, b), 0)
     return inside + _length(np.maximum(a, 0), np.maximum(b, 0)) - radius
@@ -227,7 +227,7 @@ class Lump:
             else:  # polynomial smooth minimum
                 h = np.maximum(0.25 - np.abs(out - d), 0)
                 out = np.minimum(out, d) - h * h
-        assert out is not None  # a blob has spheres
+        assert out is not None  # a lump has spheres
         return out
 
     def reach(self, n: Array) -> float:
@@ -263,7 +263,7 @@ class Stick:
 
 
 def random_shape(name: str, rng: np.random.Generator) -> Shape:
-    """A shape of class ``name`` with random proportions.
+    """Draw a shape of class ``name`` with random proportions.
 
     Args:
         name: one of ``CLASSES``, or ``'lump'`` or ``'stick'`` for clutter.
@@ -303,7 +303,7 @@ def random_shape(name: str, rng: np.random.Generator) -> Shape:
 
 
 def random_rotation(name: str, rng: np.random.Generator) -> Array:
-    """A pose as it might lie on a table: a (3, 3) float32 rotation from shape to world frame.
+    """Draw a pose as on a table: a (3, 3) float32 rotation from shape to world frame.
 
     Upright or on its side with a random heading, or (one in five) tumbled any way round. Mugs
     stand more often: seen from below, a mug with its handle hidden cannot be told from a can.

@@ -1,4 +1,4 @@
-"""Composition of one toy scene: place the objects, trace them, light them, photograph them."""
+"""Compose one toy scene: place the objects, trace them, light them, photograph them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scene:
 
 @dataclass
 class _Object:
-    """An object in the scene. Pixels are those of the rendering, which is twice the image."""
+    """An object in the scene. Pixels are those of the rendering, which is twice the image's size."""
 
     name: str
     shape: Shape
@@ -114,10 +114,10 @@ def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: in
 def _place_objects(
     camera: Camera, image_size: int, wall_at: float, rng: np.random.Generator
 ) -> tuple[list[_Object], _DepthBuffer]:
-    """One to four objects, then up to two pieces of clutter, all of them sufficiently visible.
+    """Place one to four objects, sufficiently visible, then up to two pieces of clutter.
 
-    An object that would hide another one, or be hidden itself, is placed anew; when four places
-    have failed it is left out. The labelled objects come first in the list.
+    An object that would hide another one, or be hidden itself, is placed again; after four failed
+    places it is left out. The labelled objects come first in the list.
     """
     names = [CLASSES[i] for i in rng.integers(len(CLASSES), size=rng.integers(1, 5))]
     names += [('lump', 'stick')[i] for i in rng.integers(2, size=rng.integers(0, 3))]
@@ -143,7 +143,7 @@ def _place_objects(
 
 
 def _put_on_table(item: _Object, camera: Camera, diameter: float, wall_at: float, rng: np.random.Generator) -> None:
-    """Choose where ``item`` stands; it is to measure about ``diameter`` pixels."""
+    """Choose where ``item`` stands, so that it measures about ``diameter`` pixels."""
     size = 2 * camera.centre
     u, v = rng.uniform(0.08, 0.92) * size, rng.uniform(0.12, 0.94) * size
     ray = camera.pixel_matrix() @ np.array([u, v, 1], dtype=np.float32)
@@ -158,7 +158,7 @@ def _put_on_table(item: _Object, camera: Camera, diameter: float, wall_at: float
 
 
 def _too_close(a: _Object, b: _Object) -> bool:
-    """Whether two objects probably stand inside each other (most fill 0.7 of their sphere)."""
+    """Return whether two objects probably overlap (most fill 0.7 of their sphere)."""
     gap = 0.62 * (a.scale * a.shape.bound + b.scale * b.shape.bound)
     return bool(np.hypot(*(a.centre - b.centre)[:2]) < gap)
 
@@ -186,7 +186,7 @@ class _DepthBuffer:
         return out
 
     def reduced(self, count: int) -> np.ndarray:
-        """Object that holds most of the 2 x 2 samples of each image pixel, -1 for none.
+        """Return the object that holds most of the 2 x 2 samples of each image pixel, -1 for none.
 
         A tie goes to an object before the background, and to the earlier of two objects.
         """
@@ -200,7 +200,7 @@ class _DepthBuffer:
         return winner
 
     def all_visible(self, objects: list[_Object]) -> bool:
-        """Whether every labelled object shows enough of itself (clutter need not)."""
+        """Return whether every labelled object shows enough of itself (clutter need not)."""
         shown = np.bincount(self.owner.ravel() + 1, minlength=len(objects) + 1)[1:]
         reduced = self.reduced(len(objects))
         pixels = np.bincount(reduced.ravel() + 1, minlength=len(objects) + 1)[1:]
@@ -212,7 +212,7 @@ class _DepthBuffer:
 
 
 def _instances(objects: list[_Object], buffer: _DepthBuffer) -> tuple[np.ndarray, list[float]]:
-    """Visible part of the labelled objects and how much of each can be seen."""
+    """Return the visible part of the labelled objects and how much of each can be seen."""
     reduced = buffer.reduced(len(objects))
     count = sum(o.name in CLASSES for o in objects)
     instances = np.where(reduced < count, reduced + 1, 0).astype(np.uint8)
@@ -242,7 +242,7 @@ class _ShadowMap:
         self.mask = cv2.GaussianBlur(mask.reshape(n, n), (0, 0), light.softness * n)
 
     def lit(self, p: Array) -> Array:
-        """Share of the lamp (N,) in [0, 1] that this object lets through to points (3, N)."""
+        """Return the share of the lamp (N,) in [0, 1] that this object lets through to points (3, N)."""
         q = p - self.centre[:, None]
         n = _SHADOW_CELLS
         a, b = (self.plane @ q) * np.float32(n / (2 * self.half)) + np.float32(n / 2 - 0.5)
@@ -253,7 +253,7 @@ class _ShadowMap:
 def _light_background(
     background: Background, objects: list[_Object], shadows: list[_ShadowMap], light: Light
 ) -> Array:
-    """Background with light, cast shadows and the darkening where objects touch the table."""
+    """Light the background, with cast shadows and the darkening where objects touch the table."""
     half = background.point.shape[1]
     p = background.point.reshape(3, -1)
     lit = np.ones(p.shape[1], dtype=np.float32)

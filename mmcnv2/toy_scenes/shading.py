@@ -27,7 +27,7 @@ class Light:
 
     ``direction`` (3,) is the unit vector to the lamp; ``key``, ``sky`` and ``bounce`` (3,) are the
     colours of lamp, sky and table; ``environment`` (32, 64, 3) is what shiny surfaces mirror;
-    ``softness`` is the width of shadow edges as a share of the object that throws them.
+    ``softness`` is the width of shadow edges as a share of the object that casts them.
     """
 
     direction: Array
@@ -39,7 +39,7 @@ class Light:
 
 
 def random_light(rng: np.random.Generator, bounce: Array) -> Light:
-    """A lamp at 25 to 70 degrees above the table, from any side, with a sky of another colour."""
+    """Draw a lamp at 25 to 70 degrees above the table, from any side, with a sky of another colour."""
     height, heading = np.deg2rad(rng.uniform(25, 70)), rng.uniform(0, 2 * np.pi)
     direction = np.array([np.cos(height) * np.cos(heading), np.cos(height) * np.sin(heading), np.sin(height)])
     warmth = rng.uniform(-0.18, 0.18)
@@ -59,7 +59,7 @@ def random_light(rng: np.random.Generator, bounce: Array) -> Light:
 
 @dataclass
 class Material:
-    """Surface of one object: ``texture`` (S, S, 3) linear albedo, mapped ``scale`` times a unit.
+    """Surface of one object: ``texture`` (S, S, 3) linear albedo, mapped ``scale`` times per unit.
 
     ``gloss`` is the strength of highlights, ``shininess`` their sharpness, ``mirror`` the share of
     the environment that the surface reflects.
@@ -73,7 +73,7 @@ class Material:
 
 
 def random_material(name: str, rng: np.random.Generator) -> Material:
-    """A material for a shape of class ``name``, a class or clutter.
+    """Draw a material for a shape of class ``name``, a class or clutter.
 
     Six objects in seven get about the hue of their class and more saturated tints; the kind of
     material depends less on the class. The hue of clutter is random.
@@ -108,9 +108,9 @@ def random_material(name: str, rng: np.random.Generator) -> Material:
 
 
 def surface_colour(material: Material, p: Array, n: Array) -> Array:
-    """Albedo (N, 3) at points ``p`` (3, N) with normals ``n`` (3, N), in the frame of the shape.
+    """Return the albedo (N, 3) at points ``p`` (3, N) with normals ``n`` (3, N), in the shape's frame.
 
-    Triplanar mapping: the texture is projected along the three axes and mixed by the normal.
+    Triplanar mapping: the texture is projected along the three axes and blended by the normal.
     """
     weight = n**4
     weight /= weight.sum(0)
@@ -127,7 +127,7 @@ def surface_colour(material: Material, p: Array, n: Array) -> Array:
 
 
 def shade(albedo: Array, n: Array, view: Array, lit: Array, open_: Array, material: Material, light: Light) -> Array:
-    """Reflected light (N, 3), linear, of surface points.
+    """Return the reflected light (N, 3), linear, of surface points.
 
     Args:
         albedo: (N, 3).
@@ -163,9 +163,9 @@ def shade(albedo: Array, n: Array, view: Array, lit: Array, open_: Array, materi
 
 
 def develop(linear: Array, rng: np.random.Generator) -> np.ndarray:
-    """Camera effects: linear light (H, W, 3) to an sRGB photograph (H, W, 3) uint8.
+    """Turn linear light (H, W, 3) into an sRGB photograph (H, W, 3) uint8.
 
-    Lens blur, vignette, exposure, white balance, a soft shoulder, and noise that grows in the dark.
+    Camera effects: lens blur, vignette, exposure, white balance, a soft shoulder, and noise that grows in the dark.
     """
     size = linear.shape[0]
     scale = size / 128

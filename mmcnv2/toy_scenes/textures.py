@@ -1,4 +1,4 @@
-"""Surface colours of the toy scenes: crops of photographs that installed packages carry, and noise.
+"""Surface colours of the toy scenes: crops of photographs in installed packages, and noise.
 
 The photographs come from the wheels of scikit-image and matplotlib. Their files are read directly,
 since ``skimage.data`` may download. Textures are uint8 with gamma 2.2, which OpenCV warps fastest;
@@ -60,7 +60,7 @@ def _package_file(package: str, name: str) -> Path:
 
 @functools.cache
 def photo(name: str, side: int = 400) -> np.ndarray:
-    """The photograph ``name``: (H, W, 3) uint8, its shorter side ``side`` pixels."""
+    """Return the photograph ``name``: (H, W, 3) uint8, its shorter side ``side`` pixels."""
     if side < 400:
         return cv2.resize(photo(name, side * 2), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     package, file, rows, columns = _PHOTOS[name]
@@ -76,17 +76,17 @@ _LINEAR = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
 
 
 def to_linear(texture: np.ndarray) -> Array:
-    """Linear light, float32 in [0, 1], of a uint8 texture (H, W, 3) with gamma 2.2."""
+    """Return the linear light, float32 in [0, 1], of a uint8 texture (H, W, 3) with gamma 2.2."""
     return cv2.LUT(texture, np.repeat(_LINEAR[:, None], 3, 1).reshape(1, 256, 3))
 
 
 def to_gamma(linear: Array) -> np.ndarray:
-    """The inverse of :func:`to_linear`; values are clipped to [0, 1]."""
+    """Invert :func:`to_linear`; values are clipped to [0, 1]."""
     return (np.clip(linear, 0, 1) ** np.float32(1 / 2.2) * 255 + 0.5).astype(np.uint8)
 
 
 def noise(rng: np.random.Generator, size: int, stretch: int = 1) -> Array:
-    """Fractal noise (size, size) float32 in [0, 1]; ``stretch`` > 1 draws it out along x (grain)."""
+    """Draw fractal noise (size, size) float32 in [0, 1]; ``stretch`` > 1 stretches it along x (grain)."""
     # Sum octaves from coarse to fine, doubling the sum so far each time: the same as resizing
     # every octave to the full size, but most of the work is on small arrays.
     side = 4
@@ -102,7 +102,7 @@ def noise(rng: np.random.Generator, size: int, stretch: int = 1) -> Array:
 
 
 def random_tint(rng: np.random.Generator, saturation: float = 0.45, hue: float | None = None) -> Array:
-    """A colour (3,) as paint or cloth has it: linear light, never black.
+    """Draw a colour (3,) of paint or cloth: linear light, never black.
 
     ``saturation`` is about twice the mean of its HSV saturation, so most tints are dull at the
     default. ``hue`` is in degrees; None means any.
@@ -115,16 +115,16 @@ def random_tint(rng: np.random.Generator, saturation: float = 0.45, hue: float |
 
 
 def random_texture(rng: np.random.Generator, names: tuple[str, ...], size: int, contrast: float = 1.0) -> np.ndarray:
-    """A (size, size, 3) uint8 texture: a crop of one of ``names``, mirrored and recoloured.
+    """Draw a (size, size, 3) uint8 texture: a crop of one of ``names``, mirrored and recoloured.
 
-    ``'noise'`` and ``'grain'`` are made, everything else is a photograph. ``contrast`` below 1 pulls
+    ``'noise'`` and ``'grain'`` are generated, all else is a photograph. ``contrast`` below 1 pulls
     the colours towards their mean.
     """
     name = names[rng.integers(len(names))]
     if name in ('noise', 'grain'):
         mix = noise(rng, size, stretch=1 if name == 'noise' else 8)
         return _gradient(mix, to_gamma(random_tint(rng)), to_gamma(random_tint(rng)))
-    # Start from the smallest stored size that is enough.
+    # Start from the smallest stored size that is large enough.
     source = photo(name, 100 if size <= 64 else 200 if size <= 128 else 400)
     side = int(rng.uniform(0.45, 1.0) * min(source.shape[:2]))
     top = rng.integers(source.shape[0] - side + 1)
@@ -144,7 +144,7 @@ def random_texture(rng: np.random.Generator, names: tuple[str, ...], size: int, 
 
 
 def _gradient(mix: Array, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) uint8 between ``low`` and ``high`` (3,), by ``mix`` (H, W) in [0, 1]."""
+    """Return colours (H, W, 3) uint8 between ``low`` and ``high`` (3,), by ``mix`` (H, W) in [0, 1]."""
     ramp = np.linspace(0, 1, 256)[:, None]
     table = ((1 - ramp) * low + ramp * high + 0.5).astype(np.uint8).reshape(1, 256, 3)
     index = (mix * 255).astype(np.uint8)
@@ -152,7 +152,7 @@ def _gradient(mix: Array, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def lookup(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE) -> Array:
-    """Bilinear samples of ``image`` (H, W[, C]) at columns ``x`` (N,) and rows ``y`` (N,)."""
+    """Sample ``image`` (H, W[, C]) bilinearly at columns ``x`` (N,) and rows ``y`` (N,)."""
     limit = 32000  # OpenCV takes at most 32767 samples in a row
     if x.size > limit:
         parts = range(0, x.size, limit)

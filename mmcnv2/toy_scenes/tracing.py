@@ -26,7 +26,7 @@ class Camera:
     centre: float
 
     def project(self, point: Array) -> tuple[float, float, float]:
-        """Pixel (u, v) and depth of one world point (3,)."""
+        """Return pixel (u, v) and depth of one world point (3,)."""
         x, y, depth = self.axes @ (point - self.origin)
         return (
             float(self.focal * x / depth + self.centre),
@@ -35,13 +35,13 @@ class Camera:
         )
 
     def pixel_matrix(self) -> Array:
-        """(3, 3) matrix from homogeneous pixel (u, v, 1) to an unnormalised world direction."""
+        """Return the (3, 3) matrix from homogeneous pixel (u, v, 1) to an unnormalised world direction."""
         f, c = self.focal, self.centre
         k_inverse = np.array([[1 / f, 0, -c / f], [0, 1 / f, -c / f], [0, 0, 1]])
         return (self.axes.T @ k_inverse).astype(np.float32)
 
     def rays(self, left: int, top: int, width: int, height: int, step: int = 1) -> Array:
-        """Unit directions (3, rows * columns) through the pixel centres of a rectangle."""
+        """Return unit directions (3, rows * columns) through the pixel centres of a rectangle."""
         matrix = self.pixel_matrix()
         u = (np.arange(left, left + width, step) + 0.5 * step).astype(np.float32)
         v = (np.arange(top, top + height, step) + 0.5 * step).astype(np.float32)
@@ -54,7 +54,7 @@ class Camera:
 
 
 def make_camera(rng: np.random.Generator, size: int, pitch: float) -> Camera:
-    """A camera that looks down at the table by ``pitch`` radians, slightly rolled.
+    """Place a camera that looks down at the table by ``pitch`` radians, slightly rolled.
 
     It sees about 4.4 world units across the middle of a ``size`` x ``size`` rendering.
     """
@@ -104,7 +104,7 @@ def march(
     for step in range(steps):
         gap = shape.sdf(o + d * t)
         t = t + gap
-        # Sorting rays out costs about as much as a step, so do it in every third one.
+        # Dropping rays costs about as much as a step, so do it every third step.
         if step % 3 == 2 or step == steps - 1:
             done = gap < hit
             hits.append(index[done])
@@ -119,7 +119,7 @@ def march(
 
 
 def normals(shape: Shape, p: Array) -> Array:
-    """Outward unit normals (3, N) at surface points (3, N), by central tetrahedron differences."""
+    """Return outward unit normals (3, N) at surface points (3, N), by central tetrahedron differences."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=np.float32)
     n = np.zeros_like(p)
     for corner in corners:
@@ -128,13 +128,13 @@ def normals(shape: Shape, p: Array) -> Array:
 
 
 def openness(shape: Shape, p: Array, n: Array) -> Array:
-    """How much of the sky a surface point sees past its own shape: (N,) in [0.2, 1]."""
+    """Return how much of the sky a surface point sees past its own shape: (N,) in [0.2, 1]."""
     near, far = shape.sdf(p + 0.1 * n), shape.sdf(p + 0.3 * n)
     return np.clip(0.4 + 0.3 * near / 0.1 + 0.3 * far / 0.3, 0.2, 1)
 
 
 def self_shadow(shape: Shape, p: Array, n: Array, light: Array) -> Array:
-    """Share of the light (N,) in [0, 1] that reaches surface points past their own shape.
+    """Return the share of the light (N,) in [0, 1] that reaches surface points past their own shape.
 
     ``light`` (3,) is the unit direction to the light in the frame of the shape.
     """

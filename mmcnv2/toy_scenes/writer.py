@@ -21,7 +21,7 @@ from mmcnv2.utils.files import AtomicLocalBackend
 from .objects import CLASSES
 from .scene import Scene, render_scene
 
-#: Raise it whenever the same seed gives other files than before.
+#: Increase it whenever the same seed gives different files.
 GENERATOR_VERSION = 1
 
 _DONE = 'toy_scenes.json'
@@ -45,7 +45,7 @@ class _Parameters:
         return int(getattr(self, f'num_{split}'))
 
     def files(self) -> Iterator[str]:
-        """Every file this data set consists of, relative to its folder, but ``toy_scenes.json``."""
+        """Yield every file of this data set but ``toy_scenes.json``, relative to its folder."""
         for split in ('unlabelled', *_LABELLED):
             for i in range(self.count(split)):
                 yield f'{split}/{i:06d}.jpg'
@@ -68,8 +68,8 @@ def write_toy_scenes(
     """Write the data set to the folder ``out``, unless it is already there.
 
     Image i of a split depends only on (seed, split, i), so the files are the same with any number
-    of workers, and a larger data set starts with the images of a smaller one. A write that was
-    interrupted is started again. Only files that an earlier call wrote are ever replaced.
+    of workers, and a larger data set starts with the images of a smaller one. An interrupted write
+    starts again. Only files that an earlier call wrote are ever replaced.
 
     Args:
         out: folder to write; made if missing.
@@ -79,7 +79,7 @@ def write_toy_scenes(
         image_size: side of the square images, a positive multiple of 32.
         seed: seed of the data set, >= 0.
         workers: processes to render with; None means one per available core, fewer for few images.
-        force: replace a toy data set with other parameters that is in ``out``.
+        force: replace toy scenes with other parameters in ``out``.
 
     Returns:
         True if files were written, False if they were already there.
@@ -119,7 +119,7 @@ def write_toy_scenes(
 
 
 def _already_there(root: Path, wanted: _Parameters, force: bool) -> bool:
-    """True if ``root`` holds what is wanted; otherwise make room for it, or raise."""
+    """Return True if ``root`` holds what is wanted; otherwise make room for it, or raise."""
     done, unfinished = _read_parameters(root / _DONE), _read_parameters(root / _UNFINISHED)
     if done == wanted and unfinished is None:
         return True
@@ -137,9 +137,9 @@ def _already_there(root: Path, wanted: _Parameters, force: bool) -> bool:
     for name in wanted.files():
         if name not in ours and (root / name).exists():
             raise ExistingFileError(
-                f'{root / name} is there already and was not written by this tool; choose another folder.'
+                f'{root / name} exists already and was not written by this tool; choose another folder.'
             )
-    # A smaller data set must not keep the rest of a larger one: folders are listed by users.
+    # A smaller data set must not keep the rest of a larger one: users list folders.
     for name in ours:
         (root / name).unlink(missing_ok=True)
     return False
@@ -157,13 +157,13 @@ def _read_parameters(path: Path) -> _Parameters | None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write at once or not at all: a file that is there is complete."""
+    """Write whole or not at all: a file that exists is complete."""
     text = json.dumps(content, indent=None if 'images' in content else 2) + '\n'
     AtomicLocalBackend().put(text.encode(), path)
 
 
 def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[str, list[list[dict[str, Any]]]]:
-    """Render and save every image; the annotations of every labelled image, by split."""
+    """Render and save every image; return the annotations of the labelled images, by split."""
     jobs = [
         (str(root), split, i, wanted.seed, wanted.image_size)
         for split in (*_LABELLED, 'unlabelled')
@@ -182,7 +182,7 @@ def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[
 
 
 def _run(jobs: list[tuple], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """``_write_one`` of every job, in order."""
+    """Yield ``_write_one`` of every job, in order."""
     if workers <= 1:
         yield from map(_write_one, jobs)
         return
@@ -209,9 +209,9 @@ def _save(path: str, image: np.ndarray, options: list[int]) -> None:
 
 
 def annotate(scene: Scene) -> list[dict[str, Any]]:
-    """COCO annotations of the visible part of each object, without ``id`` and ``image_id``.
+    """Return COCO annotations of the visible part of each object, without ``id`` and ``image_id``.
 
-    The masks are run-length encoded, since occlusion can split an object in parts and leave holes,
+    The masks are run-length encoded, since occlusion can split an object into parts and leave holes,
     and so that they agree with the label map in every pixel.
     """
     from pycocotools import mask as coco_mask  # compiled; only writing needs it

@@ -1,4 +1,4 @@
-"""Which OpenMMLab packages mmcnv2 works with, and a check that they are there.
+"""Which OpenMMLab packages mmcnv2 works with, and a check that they are installed.
 
 The originals (``mmcv``, ``mmdet``...) and their maintained successors (``onedl-mmcv``, ``onedl-mmdetection``...) share
 import names, so the installed module counts, not the name of its distribution.
@@ -52,7 +52,7 @@ def check_dependencies() -> None:
 
 
 def installed_version(module: str) -> str | None:
-    """Version of a module, or None if it is not installed.
+    """Return the version of a module, or None if it is not installed.
 
     OpenMMLab modules keep it in ``version.py``, which is run on its own: importing mmcv takes seconds.
     """

@@ -1,23 +1,23 @@
-"""Errors that say all there is to say: tools print their message without a traceback."""
+"""Errors whose message says everything: tools print it without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something given, a file, a setting or a value, cannot be used. The message names it and says what to do."""
+    """A file, a setting or a value cannot be used. The message names it and says what to do."""
 
 
 class ConfigError(InputError):
-    """Something the user named is not there or does not fit."""
+    """Something the user named does not exist or does not fit."""
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or folder is not there."""
+    """A file or folder does not exist."""
 
 
 class ExistingFileError(InputError, FileExistsError):
-    """A file or folder is there already, and is left alone."""
+    """A file or folder exists already, and is left alone."""
 
 
 class MissingPackageError(InputError, ImportError):
@@ -25,7 +25,7 @@ class MissingPackageError(InputError, ImportError):
 
 
 class TrainingStopped(Exception):
-    """A training cannot or should not go on. The message is all there is to say; the tools print no traceback."""
+    """A training cannot or should not continue. The message says everything; the tools print no traceback."""
 
 
 @contextmanager

@@ -10,14 +10,14 @@ from mmengine.fileio import LocalBackend, register_backend
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; at the end the file is forced to the disk and renamed to ``path``.
+    """Yield a temporary path to write to; at the end the file is flushed to disk and renamed to ``path``.
 
-    Whatever stops the writing, ``path`` has all of its old or all of its new content. Folders are made. The temporary
-    name is ``.tmp.NAME`` in the same folder, with the ending of ``path``; a killed process may leave it, at most one
-    for each name, and an error removes it.
+    Whatever stops the writing, ``path`` has all of its old or all of its new content. Folders are created. The
+    temporary name is ``.tmp.NAME`` in the same folder, with the ending of ``path``; a killed process may leave it, at
+    most one for each name, and an error removes it.
 
     Raises:
-        OSError: If the file could not be written, e.g. as the disk is full.
+        OSError: If the file could not be written, e.g. because the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,10 +26,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)  # the new name, too
+        _sync(path.parent)  # also the new name
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name of its own
+        raise OSError(error.errno, error.strerror, str(path)) from error  # with a full disk it names no file
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -53,7 +53,7 @@ class AtomicLocalBackend(LocalBackend):
             temporary.write_bytes(obj)
 
 
-#: Settings with which MMEngine writes a checkpoint by ``AtomicLocalBackend``.
+#: Settings with which MMEngine writes checkpoints through ``AtomicLocalBackend``.
 ATOMIC_BACKEND_ARGS = dict(backend='atomic_local')
 register_backend(ATOMIC_BACKEND_ARGS['backend'], AtomicLocalBackend, force=True)
 

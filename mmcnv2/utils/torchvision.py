@@ -10,12 +10,12 @@ from wrapt import register_post_import_hook
 
 SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 
-_libraries: list = []  # held: operators go with their library
+_libraries: list = []  # kept alive: operators vanish with their library
 
 
 def declare_missing_operators() -> None:
-    """Have the operators declared that torchvision lacks, when it is imported. (Calling one is then an error.)"""
-    # Its first import of its own is the module that loads the compiled operators.
+    """Declare the operators that torchvision lacks when it is imported; calling one is then an error."""
+    # The first of its own modules that it imports is the one that loads the compiled operators.
     register_post_import_hook(_declare, 'torchvision.extension')
 
 

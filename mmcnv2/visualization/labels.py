@@ -10,7 +10,7 @@ COLOURS = ((66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71
 
 
 def draw_instances(image: np.ndarray, masks: np.ndarray, labels: Sequence[int], texts: Sequence[str]) -> np.ndarray:
-    """Draws masks, their boxes and a text each.
+    """Draw masks, their boxes and a text each.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -34,7 +34,7 @@ def draw_instances(image: np.ndarray, masks: np.ndarray, labels: Sequence[int], 
 
 
 def draw_label_map(image: np.ndarray, label_map: np.ndarray) -> np.ndarray:
-    """Tints ``image`` (H, W, 3) uint8 RGB by ``label_map`` (H, W), where 0 is background and 255 ignored."""
+    """Tint ``image`` (H, W, 3) uint8 RGB by ``label_map`` (H, W), where 0 is background and 255 ignored."""
     out = image.copy()
     for label in np.setdiff1d(np.unique(label_map), (0, 255)):
         region = label_map == label
@@ -45,7 +45,7 @@ def draw_label_map(image: np.ndarray, label_map: np.ndarray) -> np.ndarray:
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]] | np.ndarray, titles: Sequence[str] = (), gap: int = 4
 ) -> np.ndarray:
-    """Images of one size (H, W, 3) uint8 in rows and columns, white gaps between, a title above each column."""
+    """Arrange images of one size (H, W, 3) uint8 in rows and columns, with white gaps and column titles."""
     cells = [
         [cv2.copyMakeBorder(cell, 0, gap, 0, gap, cv2.BORDER_CONSTANT, value=(255,) * 3) for cell in row]
         for row in rows

@@ -1,4 +1,4 @@
-"""Pictures of what FCMAE sees and what it makes of it."""
+"""Pictures of what FCMAE sees and what it reconstructs from it."""
 
 from collections.abc import Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""From the results of a pipeline to what a model takes."""
+"""Turn the results of a pipeline into the input of a model."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class PackUnlabelled(BaseTransform):
         img = results['img']
         if img.dtype != np.uint8 or img.ndim != 3:
             raise TypeError(f'img must be uint8 (H, W, C), got {img.dtype} {img.shape}')
-        # torch does not take the negative strides that a flip by numpy leaves, but exchanges axes faster than numpy.
+        # torch does not accept the negative strides of a numpy flip, but swaps axes faster than numpy.
         inputs = torch.from_numpy(np.ascontiguousarray(img)).permute(2, 0, 1).contiguous()
         metainfo = {key: results[key] for key in _META_KEYS}
         return dict(inputs=inputs, data_samples=BaseDataElement(metainfo=metainfo))

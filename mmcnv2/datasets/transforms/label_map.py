@@ -11,24 +11,24 @@ from mmcnv2.registry import TRANSFORMS
 from mmcnv2.utils.errors import InputError, MissingFileError
 
 IGNORED = 255  # as in mmseg's datasets, losses and metrics
-_MODES = ('1', 'L', 'P')  # Pillow's names of files with one number of up to 8 bits a pixel
+_MODES = ('1', 'L', 'P')  # Pillow's names for files with one number of up to 8 bits per pixel
 
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
-    """mmseg's ``LoadAnnotations`` for one label a pixel, which checks what it reads.
+    """mmseg's ``LoadAnnotations`` for one label per pixel, which checks what it reads.
 
-    mmseg's casts whatever the file holds to 8 bits: 16-bit labels wrap around, and what is left of a colour picture
-    fails in the loss. Here the file must have one channel of up to 8 bits (grey, or a palette, whose indices are the
-    labels), the size of its image, and no label that is neither a class nor ignored.
+    mmseg's casts whatever the file holds to 8 bits: 16-bit labels wrap around, and a colour picture fails in the loss.
+    Here the file must have one channel of up to 8 bits (grey, or a palette, whose indices are the labels), the size of
+    its image, and no label that is neither a class nor ignored.
 
-    Without ``seg_map_path``, as in mmseg's inference on a bare image, nothing is done.
+    Without ``seg_map_path``, as in mmseg's inference on a bare image, it does nothing.
 
     Required Keys:
 
     - seg_map_path (str, optional)
     - ori_shape (tuple[int, int]): (H, W) of the image file.
-    - reduce_zero_label (bool): Whether label 0 is ignored and the others are one less.
+    - reduce_zero_label (bool): Whether label 0 is ignored and the others are reduced by one.
     - label_map (dict[int, int], optional): New labels by old ones.
     - seg_fields (list[str])
 
@@ -88,7 +88,7 @@ def _check_labels(path: str, stored: np.ndarray, labels: np.ndarray, num_classes
 
 
 def _read(path: str, shape: tuple[int, int]) -> np.ndarray:
-    """The numbers in a file: (H, W), uint8."""
+    """Return the numbers in a file: (H, W), uint8."""
     try:
         with Image.open(path) as image:
             mode, size = image.mode, image.size
@@ -96,7 +96,7 @@ def _read(path: str, shape: tuple[int, int]) -> np.ndarray:
                 return np.asarray(image).astype(np.uint8)
     except FileNotFoundError as error:
         raise MissingFileError(f'label map {path} does not exist: every image needs one') from error
-    except Exception as error:  # on damaged files the decoders raise nearly anything
+    except Exception as error:  # on damaged files the decoders raise almost anything
         raise InputError(f'label map {path} cannot be read: {type(error).__name__}: {error}') from error
     if mode not in _MODES:
         raise InputError(
@@ -110,7 +110,7 @@ def _read(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _new_labels(reduce_zero_label: bool, label_map: dict[int, int] | None) -> np.ndarray:
-    """The label for each of the 256 numbers in a file."""
+    """Return the label for each of the 256 numbers in a file."""
     labels = np.arange(256, dtype=np.uint8)
     if reduce_zero_label:
         labels[1:IGNORED] -= 1

@@ -16,7 +16,7 @@ from mmcnv2.registry import TRANSFORMS
 from mmcnv2.utils.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
-# How the picture lies in the file for each EXIF orientation (EXIF 2.32, tag 0x0112): whether the file's rows are the
+# How the picture is stored for each EXIF orientation (EXIF 2.32, tag 0x0112): whether the file's rows are the
 # columns of the upright picture, whether the file's rows are in reverse order, and whether its columns are.
 _STORED = {
     2: (False, False, True),
@@ -28,8 +28,8 @@ _STORED = {
     8: (True, False, True),
 }
 _END_OF_IMAGE = b'\xff\xd9'
-# JPEG's blocks of 8x8 pixels can be transformed back to 4x4, 2x2 or 1x1. libjpeg-turbo knows other sizes, but no fast
-# code for them: 7/8, 6/8 and 5/8 take longer than the whole.
+# JPEG's blocks of 8x8 pixels can be transformed back to 4x4, 2x2 or 1x1. libjpeg-turbo has no fast code for its other
+# sizes: 7/8, 6/8 and 5/8 take longer than the full size.
 _JPEG_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -39,7 +39,7 @@ _JPEG_FLAGS = {
 
 
 class UnreadableImageError(InputError, OSError):
-    """An image file which cannot be decoded. Nothing else raises it, so a dataset may skip on it.
+    """An image file that cannot be decoded. Nothing else raises it, so a dataset may skip the file.
 
     Args:
         path: The file.
@@ -61,23 +61,23 @@ class ImageFile:
 
     Grey becomes three equal channels, an alpha channel is dropped (what ``convert('RGB')`` does, as
     in the MAE and ConvNeXt V2 loaders), palette and CMYK are converted, 16-bit grey keeps its upper
-    8 bits, of an animation the first frame is read. EXIF orientation is applied; colour profiles are
+    8 bits, an animation is read as its first frame. EXIF orientation is applied; colour profiles are
     ignored. Pillow's limit for huge images (``PIL.Image.MAX_IMAGE_PIXELS``) stays as it is set.
 
-    Pillow reads every file's header, and the pixels of all but the usual JPEG files. Those OpenCV decodes: to the
-    same values, faster, and to an array without a further copy.
+    Pillow reads every file's header, and the pixels of all but the usual JPEG files. OpenCV decodes those: to the same
+    values, faster, and without a further copy.
 
     Args:
         path: The file.
-        data: Its content, where it is no file of its own but lies in an archive; None reads ``path``.
+        data: Its content, if it lies in an archive; None reads ``path``.
 
     Attributes:
-        height: Of the upright image, in pixels.
-        width: Likewise.
+        height: Height of the upright image, in pixels.
+        width: Its width.
 
     Raises:
-        UnreadableImageError: The file is missing, damaged, no image, or of a kind that has no
-            8-bit meaning (floating point, 32-bit integers). Damaged pixels show in :meth:`read`.
+        UnreadableImageError: The file is missing, damaged, not an image, or of a kind that has no
+            8-bit meaning (floating point, 32-bit integers). :meth:`read` notices damaged pixels.
     """
 
     def __init__(self, path: str, data: bytes | None = None) -> None:
@@ -85,7 +85,7 @@ class ImageFile:
         with _unreadable(path):
             self._data = Path(path).read_bytes() if data is None else data
             self._image = Image.open(io.BytesIO(self._data))
-            # A JPEG that is cut off lacks its end. Pillow refuses it; OpenCV before 4.12 fills in what is missing.
+            # A JPEG that is cut off lacks its end marker. Pillow refuses it; OpenCV before 4.12 fills in the rest.
             self._is_usual_jpeg = (
                 self._image.format in ('JPEG', 'MPO')
                 and self._image.mode in ('L', 'RGB')
@@ -106,16 +106,16 @@ class ImageFile:
             height: Rows; the window lies inside the image.
             width: Columns.
             divisor: 1, 2, 4 or 8: decode JPEG files at this fraction of their size, which is faster. The window's
-                edges are then rounded to pixels of the smaller image, so that no side may be below the divisor.
+                edges are then rounded to pixels of the smaller image, so no side may be smaller than the divisor.
                 Other files are read at their full size.
 
         Returns:
-            (height, width, 3), with a divisor about that fraction of it, uint8, RGB, contiguous, writable.
+            (height, width, 3), or about that fraction of it with a divisor; uint8, RGB, contiguous, writable.
 
         Raises:
             UnreadableImageError: The pixels are damaged.
         """
-        # From the upright window to where it lies in the file.
+        # Map the upright window to its place in the file.
         reverse_rows, reverse_columns = self._reversed
         spans = [(left, width, self.width), (top, height, self.height)]
         if not self._transposed:
@@ -129,7 +129,7 @@ class ImageFile:
         return np.ascontiguousarray(pixels.transpose(1, 0, 2) if self._transposed else pixels)
 
     def _read_stored(self, rows: tuple[int, int], columns: tuple[int, int], divisor: int) -> np.ndarray:
-        """Decode rows and columns of the image as it lies in the file."""
+        """Decode rows and columns of the image as stored in the file."""
         if self._is_usual_jpeg:
             flags = _JPEG_FLAGS[divisor] | cv2.IMREAD_IGNORE_ORIENTATION
             image = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags)
@@ -179,9 +179,9 @@ class LoadRGBImage(BaseTransform):
 class LoadCheckedImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, with the same pixels, whose errors name the file and the reason.
 
-    It also refuses a picture of more pixels than Pillow allows (twice ``PIL.Image.MAX_IMAGE_PIXELS``) by its header,
-    before any memory is taken, and one whose size is not that of the annotation file (``height`` and ``width``): its
-    boxes would be elsewhere. The tools put it in the place of mmcv's, see ``apis.build_runner``.
+    It also refuses a picture with more pixels than Pillow allows (twice ``PIL.Image.MAX_IMAGE_PIXELS``) by its header,
+    before taking any memory, and one whose size is not that of the annotation file (``height`` and ``width``): its
+    boxes would be misplaced. The tools use it instead of mmcv's, see ``engine/safe_loaders.py``.
 
     Raises:
         UnreadableImageError: The file is missing or damaged, or has another size.
@@ -191,7 +191,7 @@ class LoadCheckedImage(LoadImageFromFile):
         """See mmcv."""
         path = results['img_path']
         with _unreadable(path):
-            # It may be an address in a store that mmengine.fileio knows. tifffile reads kinds that Pillow does not.
+            # The path may be one in a store that mmengine.fileio knows. tifffile reads kinds that Pillow does not.
             if os.path.isfile(path) and self.imdecode_backend != 'tifffile':
                 Image.open(path).close()
             loaded = super().transform(results)
@@ -201,7 +201,7 @@ class LoadCheckedImage(LoadImageFromFile):
             raise UnreadableImageError(
                 path,
                 f'the image is {width}x{height}, the annotation file says {expected[1]}x{expected[0]} (width x '
-                'height; EXIF orientation is applied, as viewers do). Correct the one or the other',
+                'height; EXIF orientation is applied, as viewers do). Correct one of them',
             )
         return loaded
 
@@ -210,8 +210,8 @@ class LoadCheckedImage(LoadImageFromFile):
 def _unreadable(path: str) -> Iterator[None]:
     """Turn whatever decoding raises into UnreadableImageError.
 
-    On damaged input the decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError, struct.error,
-    DecompressionBombError, ... The block must have nothing but decoding.
+    On damaged input the decoders raise almost anything: OSError, SyntaxError, ValueError, EOFError, struct.error,
+    DecompressionBombError, ... The block must contain nothing but decoding.
     """
     try:
         yield
@@ -220,7 +220,7 @@ def _unreadable(path: str) -> Iterator[None]:
 
 
 def _stored_order(image: Image.Image) -> tuple[bool, bool, bool]:
-    """The entry of ``_STORED`` for an image; unreadable EXIF data count as none."""
+    """Return the entry of ``_STORED`` for an image; unreadable EXIF data count as none."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
@@ -229,7 +229,7 @@ def _stored_order(image: Image.Image) -> tuple[bool, bool, bool]:
 
 
 def _span(start: int, length: int, total: int, is_reversed: bool) -> tuple[int, int]:
-    """First index and end of a range in an order that may be reversed."""
+    """Return first index and end of a range in an order that may be reversed."""
     return (total - start - length, total - start) if is_reversed else (start, start + length)
 
 

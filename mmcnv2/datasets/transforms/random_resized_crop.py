@@ -27,13 +27,13 @@ class LoadRandomResizedCrop(BaseTransform):
     aspect ratio log-uniform, 10 tries to find a crop that fits, then the largest centre crop within
     ``ratio``. Random numbers come from ``np.random``, which MMEngine seeds in every worker.
 
-    This is one step, for speed: the crop is drawn from the size in the file's header, and a JPEG
+    It is one step for speed: the crop is drawn from the size in the file's header, and a JPEG
     file is then decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which neither side of the crop is below
     ``size``. The crop's edges are then rounded to pixels of the smaller image: by half an output pixel at most.
 
-    Resizing has antialiasing; torch (2.1 or newer) gives Pillow's values to within rounding.
+    Resizing is antialiased; torch (2.1 or newer) gives Pillow's values to within rounding.
 
-    Only the image is made: not for pipelines with boxes or masks.
+    Only the image is transformed: not for pipelines with boxes or masks.
 
     Required Keys:
 
@@ -51,7 +51,7 @@ class LoadRandomResizedCrop(BaseTransform):
         scale: Smallest and largest area of the crop as a share of the image's, in (0, 1].
         ratio: Smallest and largest aspect ratio (width / height) of the crop.
         interpolation: 'bilinear' or 'bicubic'.
-        flip_prob: How often left and right are exchanged, 0 to 1.
+        flip_prob: Probability of swapping left and right, 0 to 1.
 
     Raises:
         ValueError: An argument is outside its range.
@@ -103,14 +103,14 @@ class LoadRandomResizedCrop(BaseTransform):
                 left = int(_uniform(0, width - crop_w + 1))
                 return top, left, crop_h, crop_w
 
-        # The image is too elongated for a crop of this area: its middle, cut to the nearest ratio.
+        # The image is too elongated for a crop of this area: take its middle, cut to the nearest ratio.
         aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
         crop_h = min(height, max(1, round(width / aspect)))
         crop_w = min(width, max(1, round(height * aspect)))
         return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
 
     def divisor(self, crop_h: int, crop_w: int) -> int:
-        """How much smaller a JPEG file may be decoded so that neither side of the crop falls below ``size``.
+        """Return how much smaller a JPEG file may be decoded so that neither side of the crop falls below ``size``.
 
         Args:
             crop_h: Height of the crop at full size.
@@ -163,5 +163,5 @@ class LoadRandomResizedCrop(BaseTransform):
 
 
 def _uniform(low: float, high: float) -> float:
-    """A number in [low, high); np.random.uniform and randint give the same in ten times the time."""
+    """Draw a number in [low, high); np.random.uniform and randint do the same in ten times the time."""
     return low + (high - low) * np.random.random()

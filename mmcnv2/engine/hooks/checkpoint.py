@@ -20,20 +20,20 @@ from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS, temporary_name
 class CheckpointHook(hooks.CheckpointHook):
     """MMEngine's ``CheckpointHook``, with checkpoints that are written whole or not at all, and hold all of a run.
 
-    With accumulation a checkpoint may come between two steps. It then has the gradients that were added up until
-    there, averaged over the processes, as ``gradients`` (not those of a sharded model: its step starts anew).
+    With accumulation, a checkpoint may come between two steps. It then has the gradients accumulated so far, averaged
+    over the processes, as ``gradients`` (not those of a sharded model: its step starts again).
 
     Args:
         max_keep_ckpts: Keep this many, all with -1. The oldest is removed once the newest is written, not before.
-            With 2 or more, there is one to go on from if the newest is damaged.
+            With 2 or more, there is one to continue from if the newest is damaged.
         **kwargs: See MMEngine.
 
     Raises:
-        TrainingStopped: While training: if a checkpoint cannot be written. Older ones are as they were.
+        TrainingStopped: While training: if a checkpoint cannot be written. Older ones stay intact.
     """
 
     def __init__(self, *args: Any, max_keep_ckpts: int = -1, **kwargs: Any) -> None:
-        # MMEngine removes first, so let it keep one more.
+        # MMEngine removes before it writes, so let it keep one more.
         one_more = max_keep_ckpts + 1 if max_keep_ckpts > 0 else -1
         super().__init__(*args, max_keep_ckpts=one_more, **kwargs)
         self._gradients: Sequence[Tensor | None] = ()
@@ -42,7 +42,7 @@ class CheckpointHook(hooks.CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if _has_gradients_to_keep(runner) and get_world_size() > 1:
-            for parameter in runner.model.parameters():  # until the step each process has added up its own
+            for parameter in runner.model.parameters():  # until the step, each process has its own
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad.div_(get_world_size()))
         save_or_stop(super()._save_checkpoint_with_step, runner, step, meta)
@@ -53,19 +53,19 @@ class CheckpointHook(hooks.CheckpointHook):
                 remove(oldest)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the gradients of a step that is still to come."""
+        """Add the gradients of a step that is still to come."""
         if _has_gradients_to_keep(runner):
             gradients = (parameter.grad for parameter in runner.model.parameters())
             checkpoint['gradients'] = [None if grad is None else grad.cpu() for grad in gradients]
 
-    # ---- going on ----
+    # ---- resuming ----
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keeps what ``before_train`` needs."""
+        """Keep what ``before_train`` needs."""
         self._gradients = checkpoint.get('gradients', ()) if runner._resume else ()
 
     def before_train(self, runner: Runner) -> None:
-        """Removes what a killed run left half written, and goes on between two steps."""
+        """Remove what a killed run left half written, and restore the gradients of a step still to come."""
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend:  # not a remote one, nor one that the config chose
             self.backend_args = ATOMIC_BACKEND_ARGS
@@ -79,19 +79,19 @@ class CheckpointHook(hooks.CheckpointHook):
 
 
 def is_between_steps(runner: Runner) -> bool:
-    """Whether gradients have been added up for a step that is still to come."""
+    """Return whether gradients have been accumulated for a step that is still to come."""
     wrapper = runner.optim_wrapper
-    # A strategy for sharded models may have an optimizer of its own, which adds up elsewhere.
+    # A strategy for sharded models may have an optimizer of its own, which accumulates elsewhere.
     return isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
 
 
 def _has_gradients_to_keep(runner: Runner) -> bool:
-    # FlexibleRunner's strategies have each process hold a part of the gradients.
+    # With FlexibleRunner's strategies, each process holds a part of the gradients.
     return isinstance(runner, Runner) and is_between_steps(runner)
 
 
 def save_or_stop(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    """Calls a function that writes a checkpoint.
+    """Call a function that writes a checkpoint.
 
     Raises:
         TrainingStopped: If it cannot be written.
@@ -101,5 +101,5 @@ def save_or_stop(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
     except OSError as error:
         raise TrainingStopped(
             f'a checkpoint cannot be written: {error}. Those written before are unharmed. '
-            'Make room or name another --work-dir, then go on with --resume'
+            'Free some space or name another --work-dir, then continue with --resume'
         ) from error

@@ -22,14 +22,14 @@ from .checkpoint import is_between_steps
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Leaves out a step whose loss or gradients are infinite or NaN, and keeps what led to it.
+    """A hook that leaves out a step whose loss or gradients are infinite or NaN, and saves what led to it.
 
     Weights and the optimizer's state stay as they are. ``non_finite/iter_N_rank_R.pth`` in the work dir gets the
     files of the batch, the batch, the losses, the weights (not those of a sharded model), and the ``key`` with which
-    ``seed_random_numbers`` seeds the iteration: enough to run it again. ``non_finite_steps`` counts in the log.
+    ``seed_random_numbers`` seeds the iteration: enough to run it again. The log counts them as ``non_finite_steps``.
 
-    The scaler of float16 leaves out steps itself, which is part of its work and not counted here. An optimizer that is
-    none of torch (DeepSpeed's) is not watched.
+    The float16 loss scaler leaves out steps by design; they are not counted here. An optimizer that is not torch's
+    (DeepSpeed's) is not watched.
 
     Args:
         max_in_a_row: Stop after this many in a row.
@@ -49,11 +49,11 @@ class NonFiniteHook(Hook):
         self._left_out = False
 
     def before_train(self, runner: Runner) -> None:
-        """Watches the losses and, just before it moves, the optimizer."""
+        """Watch the losses and, just before its steps, the optimizer."""
         optimizer = runner.optim_wrapper.optimizer
         if not isinstance(optimizer, torch.optim.Optimizer):
             print_log(
-                f'Steps that are not finite are not left out: {type(optimizer).__name__} is no optimizer of torch',
+                f'Steps that are not finite are not left out: {type(optimizer).__name__} is not a torch optimizer',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -62,7 +62,7 @@ class NonFiniteHook(Hook):
         optimizer.register_step_pre_hook(self._leave_out)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Counts, keeps and, if there are too many, stops."""
+        """Count and save a step that was left out; stop if there are too many."""
         if self._left_out:
             self._left_out = False
             self._note(runner, data_batch, outputs)
@@ -98,7 +98,7 @@ class NonFiniteHook(Hook):
             raise TrainingStopped(
                 f'loss or gradients were not finite in {self._in_a_row} steps in a row, the last of them in iteration '
                 f'{runner.iter + 1}. Look at the batches in {folder}, or lower the learning rate. The weights of the '
-                'checkpoints are finite: go on with --resume'
+                'checkpoints are finite: continue with --resume'
             )
 
     def _watch_losses(self, module: nn.Module, args: tuple, output: Any) -> None:
@@ -118,7 +118,7 @@ class NonFiniteHook(Hook):
         if infinite:
             self._left_out = True
             for parameter in parameters:
-                parameter.grad = None  # the optimizer passes over it
+                parameter.grad = None  # the optimizer skips it
         else:
             self._in_a_row = 0
 

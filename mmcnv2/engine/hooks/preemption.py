@@ -23,7 +23,7 @@ class Preempted(TrainingStopped):
     """A signal asked the run to stop, and it has saved ``checkpoint`` first.
 
     Args:
-        signal_number: Which one.
+        signal_number: Number of the signal.
         checkpoint: Path of the file.
     """
 
@@ -34,10 +34,10 @@ class Preempted(TrainingStopped):
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """On SIGTERM or SIGUSR1 the run finishes its step, saves ``preempted.pth`` to the work dir and stops.
+    """A hook that on SIGTERM or SIGUSR1 finishes the step, saves ``preempted.pth`` to the work dir and stops the run.
 
-    One process that gets the signal is enough: after each iteration all of them agree. A cluster should leave them
-    the time of a step and of a checkpoint between the signal and the end.
+    It is enough that one process gets the signal: all of them agree after each iteration. Between the signal and the
+    end, a cluster should leave time for a step and a checkpoint.
 
     Raises:
         Preempted: While training, once the checkpoint is written.
@@ -52,14 +52,14 @@ class PreemptionHook(Hook):
         self._previous: dict[int, Callable | int | None] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Takes over the signals, from the default, which is to end at once."""
-        if threading.current_thread() is threading.main_thread():  # others may not
+        """Take over the signals from the default, which is to end at once."""
+        if threading.current_thread() is threading.main_thread():  # other threads may not
             self._previous = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Saves and stops, if there was a signal."""
+        """Save and stop if there was a signal."""
         number = self._of_any_process()
         if not number or is_between_steps(runner):
             return
@@ -71,7 +71,7 @@ class PreemptionHook(Hook):
         raise Preempted(number, str(path))
 
     def after_train(self, runner: Runner) -> None:
-        """Gives the signals back, and removes what the run went on from, as it has ended."""
+        """Give the signals back, and remove the file of an earlier stop, as the run has ended."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         path = Path(runner.work_dir, PREEMPTED_FILE)

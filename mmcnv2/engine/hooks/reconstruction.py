@@ -14,13 +14,13 @@ from mmcnv2.visualization import reconstruction_sheet
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Draws input, masked input and reconstruction of a few images, to ``<work dir>/reconstructions/``.
+    """A hook that draws input, masked input and reconstruction of a few images to ``<work dir>/reconstructions/``.
 
-    The same images of the training dataset, with the same crops and masks, every time.
+    It draws the same images of the training dataset, with the same crops and masks, every time.
 
     Args:
-        interval: A picture every so many epochs, and one after the last.
-        num_images: Number of images on a picture, spread evenly over the dataset.
+        interval: Number of epochs between pictures; there is also one after the last.
+        num_images: Number of images in a picture, spread evenly over the dataset.
     """
 
     def __init__(self, interval: int = 1, num_images: int = 6) -> None:
@@ -40,7 +40,7 @@ class ReconstructionHook(Hook):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).astype(int)
-                # In all processes: where parameters are sharded, none can compute alone.
+                # In all processes: if parameters are sharded, none can compute alone.
                 sheet = reconstruction_sheet(runner.model, [dataset[int(i)]['inputs'] for i in indices])
         finally:
             np.random.set_state(numpy_state)

@@ -11,7 +11,7 @@ from mmcnv2.registry import HOOKS
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Logs ``images_per_s`` of all processes together, and without a GPU the peak ``memory`` of this one in MB.
+    """A hook that logs ``images_per_s`` of all processes and, without a GPU, the peak ``memory`` of this one in MB.
 
     (With a GPU, MMEngine logs its memory. The time of an iteration is that of MMEngine's IterTimerHook.)
     """

@@ -4,11 +4,11 @@ The learning rate of layer l is ``lr * decay_rate ** (L + 1 - l)``, with L the n
 Layers are counted as the official code of ConvNeXt V2 does (``optim_factory.py``), for any depths:
 
 - 'single': each block is a layer of its own. The stem counts with the first block.
-- 'group': three consecutive blocks of a stage are one layer, what is left over at its end another.
+- 'group': three consecutive blocks of a stage are one layer, what remains at its end is another.
   The stem is layer 0. (The official code has this for depths (3, 3, 27, 3) only, mmdet also for (3, 3, 9, 3).)
 
-Both: a downsampling layer counts with the first block of the stage that it leads to. All else, which is the output
-norms ``norm{i}``, necks and heads, is layer L + 1 with the full learning rate: FCMAE leaves it untrained.
+In both, a downsampling layer counts with the first block of the stage that it leads to. Everything else (output norms
+``norm{i}``, necks and heads) is layer L + 1 with the full learning rate: FCMAE does not train it.
 
 ====================== ======== ===== ======== ======== ============= ======== ===== =====
 depths                 type     stem  stage 0  stage 1  stage 2       stage 3  rest  L
@@ -40,15 +40,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Optimizer of a model with a ConvNeXt V2 backbone, one parameter group for each layer with and without decay.
 
     One-dimensional parameters (biases, norms, gamma and beta of GRN) and the mask token get no weight decay.
-    Frozen parameters are left out. The table of the groups goes to the log.
+    Frozen parameters are left out. The groups are logged as a table.
 
     Args:
         optim_wrapper_cfg: See MMEngine; the optimizer needs ``lr`` and ``weight_decay``.
         paramwise_cfg: ``dict(decay_rate=0.95, decay_type='group')``: the rate in (0, 1], and 'single' or 'group'.
 
     Raises:
-        ValueError: If a setting is missing, unknown or out of range, or, when called, the model is no ConvNeXt V2
-            and its attribute ``backbone`` neither.
+        ValueError: If a setting is missing, unknown or out of range, or, when called, neither the model nor its
+            attribute ``backbone`` is a ConvNeXt V2.
     """
 
     def _validate_cfg(self) -> None:
@@ -67,7 +67,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise InputError(f'the optimizer needs lr and weight_decay, got {dict(self.optimizer_cfg)}')
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
-        """Adds the groups of a model to ``params``, from the stem to the heads.
+        """Add the groups of a model to ``params``, from the stem to the heads.
 
         Besides ``lr`` and ``weight_decay``, a group has ``layer_id`` and ``lr_scale``.
         """
@@ -98,7 +98,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def get_layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
-    """Layer of a parameter, 0 to L + 1.
+    """Return the layer of a parameter, 0 to L + 1.
 
     Args:
         name: Name of the parameter within the backbone, '' for one outside.
@@ -115,7 +115,7 @@ def get_layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
 
 
 def num_layers(depths: tuple[int, ...], decay_type: str) -> int:
-    """Number of layers L of stages with so many blocks; the remainder of a stage is a layer, too."""
+    """Return the number of layers L of stages of these depths; the remainder of a stage is also a layer."""
     return sum(-(-depth // BLOCKS_PER_LAYER[decay_type]) for depth in depths)
 
 

@@ -17,15 +17,15 @@ from mmcnv2.utils.files import written_whole
 
 @STRATEGIES.register_module()
 class FSDPStrategy(MMEngineFSDPStrategy):
-    """Shards parameters, gradients and the optimizer's state over all processes; for MMEngine's ``FlexibleRunner``.
+    """A strategy that shards parameters, gradients and optimizer state over all processes; for ``FlexibleRunner``.
 
     MMEngine's strategy of this name, with these differences:
 
-    - The unit that is gathered is a block of ConvNeXt V2. It reads the weights of its layers itself, so that no layer
-      may be sharded on its own.
+    - The unit that is gathered is a block of ConvNeXt V2. It reads the weights of its layers itself, so no layer may
+      be sharded on its own.
     - A checkpoint is one file with whole tensors, as without sharding.
-    - Constructors of the optimizer see parameters in their own shapes. A shard is flat, and what is flat gets no
-      weight decay.
+    - Optimizer constructors see parameters in their own shapes. A shard is flat, and flat parameters get no weight
+      decay.
     - Training can be resumed, and works without a GPU.
 
     Args:
@@ -39,7 +39,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         model_wrapper = dict(auto_wrap_policy=ModuleWrapPolicy({Block}), **(model_wrapper or {}))
         if not on_gpu:
             model_wrapper['device_id'] = 'cpu'  # MMEngine's default is a GPU
-        # From a CPU to a CPU nothing is copied, and torch would free or overwrite what it hands out.
+        # From a CPU to a CPU nothing is copied, and torch would free or overwrite what it returned.
         options = dict(rank0_only=True, offload_to_cpu=on_gpu)
         state_dict_cfg = dict(
             state_dict_type='FULL_STATE_DICT',
@@ -52,11 +52,11 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         """See MMEngine.
 
         Raises:
-            ValueError: For ``clip_grad``, which would take the norm of each process's shard for that of the gradient.
+            ValueError: If ``clip_grad`` is set, which would take the norm of a process's shard for the gradient's.
         """
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
             raise InputError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
-        assert model is not None  # MMEngine hands it over; the argument is optional in its signature only
+        assert model is not None  # MMEngine passes it; the argument is optional in its signature only
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             return super().build_optim_wrapper(optim_wrapper, model)
 
@@ -66,11 +66,11 @@ class FSDPStrategy(MMEngineFSDPStrategy):
             super().save_checkpoint(str(path), **kwargs)
 
     def optim_state_dict(self) -> dict:
-        """The optimizer's whole state on the first process, with the settings that MMEngine logs as ``base_lr``."""
+        """Return the whole optimizer state on the first process, with the settings MMEngine logs as ``base_lr``."""
         return dict(super().optim_state_dict(), base_param_settings=self.optim_wrapper.base_param_settings)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Loads what ``optim_state_dict`` gave (MMEngine calls torch with the arguments in an order of the past)."""
+        """Load what ``optim_state_dict`` returned (MMEngine calls torch with the arguments in an outdated order)."""
         base_param_settings = state_dict.pop('base_param_settings')
         sharded = FullyShardedDataParallel.optim_state_dict_to_load(
             self.model, self.optim_wrapper.optimizer, state_dict

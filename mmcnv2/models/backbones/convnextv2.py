@@ -1,7 +1,7 @@
 """ConvNeXt V2 (arXiv 2301.00808), dense and masked: the only definition of the network.
 
-Tensors have the channels last, (N, ..., C), from the images to the output maps. Where the positions sit is the
-business of a layout (``models/sparse/layout.py``); without a mask they are the full grid.
+Tensors have the channels last, (N, ..., C), from the images to the output maps. A layout
+(``models/sparse/layout.py``) says where the positions are; without a mask they are the full grid.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,8 @@ NUM_STAGES = 4
 class Block(nn.Module):
     """ConvNeXt V2 block (paper, section 4): depthwise 7x7, LayerNorm, linear to 4C, GELU, GRN, linear to C, residual.
 
-    Layers are computed by functions of their weights, which are faster and keep less. A layer with hooks, or one that
-    was replaced or wrapped (LoRA, quantization, parametrization), is called instead.
+    Layers are computed as functions of their weights, which is faster and keeps less for backward. A layer with hooks,
+    or one that was replaced or wrapped (LoRA, quantization, parametrization), is called instead.
 
     Args:
         channels: C.
@@ -60,7 +60,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Tokens (N, ..., C) as ``layout`` places them, to the same shape."""
+        """Apply the block to tokens (N, ..., C), placed as ``layout`` says, and return the same shape."""
         shortcut = x
         x = layout.depthwise_conv(x, self.dwconv)
         x = self.norm(x)
@@ -68,7 +68,7 @@ class Block(nn.Module):
         return shortcut + self.drop_path(x)
 
     def mlp(self, x: Tensor, removed: Tensor | None) -> Tensor:
-        """(N, ..., C) to the same: the layers one by one where one of them has been changed, else as one function."""
+        """Apply the MLP to (N, ..., C): as one function, or layer by layer if one of them has been changed."""
         linears_are_plain = is_plain(self.pwconv1, nn.Linear) and is_plain(self.pwconv2, nn.Linear)
         if linears_are_plain and is_plain(self.grn, GRN):
             return grn_mlp(x, self.pwconv1, self.grn, self.pwconv2, removed)
@@ -85,7 +85,7 @@ class Downsample(nn.Sequential):
         c_in: Channels of the input.
         c_out: Channels of the output.
         stride: Also the size of the kernel.
-        is_stem: Whether it works on images, and the convolution comes first.
+        is_stem: Whether the input is images; the convolution then comes first.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, is_stem: bool = False) -> None:
@@ -94,8 +94,8 @@ class Downsample(nn.Sequential):
         super().__init__(*((conv, norm) if is_stem else (norm, conv)))
         self.is_stem = is_stem
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]  # a layout besides
-        """Tokens (N, ..., c_in) to (N, ..., c_out)."""
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]  # also takes a layout
+        """Downsample tokens (N, ..., c_in) to (N, ..., c_out)."""
         first, second = self
         if self.is_stem:
             return second(layout.patch_conv(x, cast(nn.Conv2d, first)))
@@ -105,10 +105,10 @@ class Downsample(nn.Sequential):
 class Stage(nn.Sequential):
     """Blocks one after the other."""
 
-    def forward(  # type: ignore[override]  # a layout besides
+    def forward(  # type: ignore[override]  # also takes a layout
         self, x: Tensor, layout: Layout, with_cp: bool = False
     ) -> Tensor:
-        """Tokens (N, ..., C) to the same shape; ``with_cp``: see ``ConvNeXtV2``."""
+        """Apply the blocks to tokens (N, ..., C) and return the same shape; ``with_cp``: see ``ConvNeXtV2``."""
         for block in self:
             if with_cp and torch.is_grad_enabled():
                 x = checkpoint(block, x, layout, use_reentrant=False)
@@ -122,20 +122,20 @@ class ConvNeXtV2(BaseModule):
     """ConvNeXt V2 backbone, for images of any size divisible by 32.
 
     Args:
-        arch: One of ``ARCHITECTURES`` by name, or ``dict(depths=(...), channels=(...))`` with four numbers each.
+        arch: A name in ``ARCHITECTURES``, or ``dict(depths=(...), channels=(...))`` with four numbers each.
         in_channels: Channels of the images.
         drop_path_rate: Stochastic depth of the last block, in [0, 1); it grows linearly from 0 over all blocks.
         out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32, in that order.
-        out_norm: Whether returned maps pass a LayerNorm ``norm{i}``. Dense prediction wants it, FCMAE has none.
+        out_norm: Whether returned maps pass through a LayerNorm ``norm{i}``. Dense prediction uses it, FCMAE does not.
         frozen_stages: Stages whose parameters stay fixed: -1 none, 0 the stem, k >= 1 the stem and the first k stages
             with their output norms.
         with_cp: Whether blocks are recomputed in backward (activation checkpointing), to save memory.
         sparse_backend: How masked images are computed, see ``models/sparse/backends``.
         init_cfg: Weights to load, e.g. ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``. Without it
-            they stay as the constructor made them: truncated normal of std 0.02, zero biases and GRN.
+            they keep their initial values: truncated normal of std 0.02, zero biases and GRN.
 
     Raises:
-        ValueError: If an argument has none of these values; it names the argument and what it may be.
+        ValueError: If an argument has another value; the message names the argument and the values allowed.
     """
 
     def __init__(
@@ -184,18 +184,18 @@ class ConvNeXtV2(BaseModule):
         self._freeze_stages()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Computes the maps of the stages in ``out_indices``.
+        """Compute the maps of the stages in ``out_indices``.
 
         Args:
             x: Images (N, in_channels, H, W), float, H and W divisible by 32.
             mask: (N, H/32, W/32) bool, True = removed, the same number of visible patches in every sample. Removed
-                pixels influence nothing.
+                pixels have no influence.
 
         Returns:
             Maps (N, channels[i], H/s, W/s), s = 4, 8, 16, 32, contiguous, zero at removed positions.
 
         Raises:
-            ValueError: If the images or the mask are of another shape, with what was expected.
+            ValueError: If the images or the mask have another shape; the message says what was expected.
         """
         self._check_images(x)
         if mask is not None:
@@ -208,19 +208,19 @@ class ConvNeXtV2(BaseModule):
             x = self.stages[i](x, layout, self.with_cp)
             if i in self.out_indices:
                 out = getattr(self, f'norm{i}')(x) if self.out_norm else x
-                # Contiguous: mmcv's operators, RoIAlign among them, read the memory as NCHW whatever the strides say.
+                # mmcv's operators, RoIAlign among them, read memory as NCHW whatever the strides are.
                 outs.append(layout.unpack(out).contiguous())
         return tuple(outs)
 
     def train(self, mode: bool = True) -> 'ConvNeXtV2':
-        """Sets the training mode; frozen stages stay in evaluation mode."""
+        """Set the training mode; frozen stages stay in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         return self
 
     @staticmethod
     def is_output_norm(key: str) -> bool:
-        """Return whether a key of the state dict belongs to an output norm, which pre-training has none of."""
+        """Return whether a key of the state dict belongs to an output norm; pre-training has none."""
         return key.startswith('norm')
 
     def _freeze_stages(self) -> None:
@@ -236,8 +236,8 @@ class ConvNeXtV2(BaseModule):
             module.requires_grad_(False)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        # MMEngine loads with strict=False and would go on with random weights after a page of warnings. (Nothing
-        # under the prefix of a larger model is left to its load_state_dict: the heads alone may be loaded.)
+        # MMEngine loads with strict=False and would continue with random weights after a page of warnings. (If there
+        # is nothing under the prefix, the larger model decides: it may be loading the heads alone.)
         own = self.state_dict()
         if prefix and not any(prefix + key in state_dict for key in own):
             return super()._load_from_state_dict(state_dict, prefix, *args)
@@ -266,8 +266,10 @@ class ConvNeXtV2(BaseModule):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Truncated normal of std 0.02 for convolutions and linear layers, zero biases (official code);
-    norms and GRN keep what their constructors set. Apply once, with ``module.apply``."""
+    """Initialise a convolution or linear layer: truncated normal of std 0.02, zero bias (official code).
+
+    Norms and GRN keep what their constructors set. Apply once, with ``module.apply``.
+    """
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

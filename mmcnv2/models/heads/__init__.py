@@ -1,4 +1,4 @@
-"""Heads that need mmpretrain: imported by the configs of configs/imagenet/ only (``custom_imports``)."""
+"""Heads that need mmpretrain; only the configs in configs/imagenet/ import them (``custom_imports``)."""
 
 from .cls_head import ConvNeXtV2ClsHead
 

@@ -1,4 +1,4 @@
-"""The head of the official classifier: after the pooling a LayerNorm, then a linear layer."""
+"""The head of the official classifier: a LayerNorm after the pooling, then a linear layer."""
 
 from mmpretrain.models import LinearClsHead
 from torch import Tensor, nn
@@ -26,5 +26,5 @@ class ConvNeXtV2ClsHead(LinearClsHead):
         self.norm = nn.LayerNorm(in_channels, eps=NORM_EPS)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Pooled features, the last of them (N, C), to (N, C)."""
+        """Return the last of the pooled features, (N, C), after the norm."""
         return self.norm(super().pre_logits(feats))

@@ -1,4 +1,4 @@
-"""Depthwise convolution with a gradient of the weight that is fast on a CPU, too.
+"""Depthwise convolution whose weight gradient is also fast on a CPU.
 
 oneDNN takes 5 to 10 times as long for the gradient of a 7x7 depthwise weight as for the convolution itself. That
 gradient is a convolution as well, of each channel of each sample with its output gradient as the kernel, and computed
@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.conv2d`` with a stride of 1, 'same' padding and a group for each channel.
+    """Compute ``F.conv2d`` with stride 1, 'same' padding and one group per channel.
 
     Args:
         x: (N, C, H, W).
@@ -42,7 +42,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         n, channels, height, width = x.shape
         padding = weight.shape[-1] // 2
-        # Asked for the gradient of the bias, oneDNN would compute that of the weight along with it.
+        # If asked for the bias gradient, oneDNN would compute the weight gradient as well.
         grad_bias = grad.sum(dim=(0, 2, 3)) if ctx.needs_input_grad[2] else None
         grad_x, _, _ = torch.ops.aten.convolution_backward(
             *(grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], channels),

@@ -1,7 +1,7 @@
 """Global response normalisation of ConvNeXt V2 (arXiv 2301.00808, section 4, algorithm 1).
 
 The norm is taken per sample over the positions of that sample, as in the paper. (The official sparse layer takes
-it over the whole batch, so that results depend on the batch size.)
+it over the whole batch, so its results depend on the batch size.)
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ class GRN(nn.Module):
             layer is the identity.
         eps: Added to the mean norm.
 
-    Shape: (N, ..., C) to the same; the positions are all dimensions between the first and the last. A position
-    that must not count has to be zero.
+    Shape: (N, ..., C) to the same; the positions are all dimensions between the first and the last. Positions that
+    must not count have to be zero.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:

@@ -1,12 +1,12 @@
 """The MLP of a ConvNeXt V2 block (arXiv 2301.00808, figure 5), linear, GELU, GRN, linear, as one function.
 
-Written with modules, autograd keeps the pre-activation h, the activation a = gelu(h) and the input u of the second
-linear layer, 4C values a position each. Here it keeps h alone; backward computes the rest again.
+With modules, autograd keeps the pre-activation h, the activation a = gelu(h) and the input u of the second linear
+layer, 4C values per position each. This function keeps h alone; backward recomputes the rest.
 
     x --W1, b1--> h --gelu--> a --GRN--> u = a * scale + beta --W2, b2--> y        scale = gamma * response(norm) + 1
 
 The scale has one number per sample and channel. With many positions it is cheaper to scale W2 for each sample than to
-scale a, and u is never made: y = a (W2 * scale)^T + W2 beta + b2.
+scale a, and u is never computed: y = a (W2 * scale)^T + W2 beta + b2.
 """
 
 from typing import Any
@@ -20,18 +20,18 @@ from .grn import GRN
 
 
 def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed: Tensor | None = None) -> Tensor:
-    """``pwconv2(grn(gelu(pwconv1(x))))``, keeping 5C values a position for backward, not 13C.
+    """Compute ``pwconv2(grn(gelu(pwconv1(x))))``, keeping 5C values per position for backward instead of 13C.
 
-    Gradients can be taken once (no gradients of gradients). Under autocast it computes in autocast's dtype, and the
-    norms in fp32 at least.
+    There are no gradients of gradients. Under autocast, it computes in autocast's dtype, and the norms at least in
+    fp32.
 
     Args:
         x: (N, ..., C), the positions between the first and the last dimension.
         pwconv1: Linear layer from C to 4C, with bias.
-        grn: Of 4C channels.
+        grn: GRN of 4C channels.
         pwconv2: Linear layer from 4C to C, with bias.
-        removed: (N, ..., 1) bool, positions that do not count in the norm; None if there are none. What is returned
-            there depends on biases alone.
+        removed: (N, ..., 1) bool, positions that do not count in the norm; None if there are none. The output there
+            depends on the biases alone.
 
     Returns:
         (N, ..., C), in the dtype of ``x`` or of autocast.
@@ -49,7 +49,7 @@ def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed
 
 
 class _GRNMLP(torch.autograd.Function):
-    """x (N, P, C) to y (N, P, C), with P positions a sample."""
+    """The function from x (N, P, C) to y (N, P, C), with P positions per sample."""
 
     @staticmethod
     def forward(
@@ -119,7 +119,7 @@ def _activation(h: Tensor, removed: Tensor | None) -> Tensor:
 
 
 def _norm(a: Tensor) -> Tensor:
-    """L2 norm over the positions, (N, P, 4C) to (N, 1, 4C), in fp32 at least (see ``GRN``)."""
+    """Compute the L2 norm over the positions, (N, P, 4C) to (N, 1, 4C), at least in fp32 (see ``GRN``)."""
     if a.device.type == 'cpu' and a.dtype.itemsize >= 4:
         # The CPU kernel of vector_norm is not vectorised over channels and takes 1.3 to 9 times as long.
         return a.square().sum(dim=1, keepdim=True).sqrt()
@@ -127,11 +127,11 @@ def _norm(a: Tensor) -> Tensor:
 
 
 def _outer_sum(a: Tensor, b: Tensor) -> Tensor:
-    """(N, P, A) and (N, P, B) to the sum of the outer products over all positions, (A, B)."""
+    """Sum the outer products of (N, P, A) and (N, P, B) over all positions to (A, B)."""
     return a.flatten(0, 1).T @ b.flatten(0, 1)
 
 
 def _scales_weights(x: Tensor) -> bool:
-    """Whether to scale W2 (N x 4C x C) rather than a (N x 4C x P): it pays with more positions than channels."""
-    # An exported graph has one form for all sizes of the image.
+    """Return whether to scale W2 (N x 4C x C) rather than a (N x 4C x P): it pays with many positions."""
+    # An exported graph has one form for all image sizes.
     return not torch.compiler.is_exporting() and x.shape[1] > 2 * x.shape[2]

@@ -6,9 +6,9 @@ from torch import nn
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Return whether calling a layer does nothing but ``kind.forward`` on its own parameters.
 
-    Not so if it has hooks (forward or backward), if its class is another one (LoRA of peft, quantized layers,
-    ``torch.nn.utils.parametrize``), or if its ``forward`` was replaced. Hooks for all modules of the process
-    (``torch.nn.modules.module.register_module_forward_hook``) are not looked at.
+    A layer is not plain if it has hooks (forward or backward), if its class is another one (LoRA of peft, quantized
+    layers, ``torch.nn.utils.parametrize``), or if its ``forward`` was replaced. Hooks for all modules of the process
+    (``torch.nn.modules.module.register_module_forward_hook``) are not checked.
 
     Args:
         layer: The layer.

@@ -1,4 +1,4 @@
-"""Fully convolutional masked autoencoder (arXiv 2301.00808, section 3) on one page.
+"""Fully convolutional masked autoencoder (arXiv 2301.00808, section 3).
 
     images -- random_mask --> visible patches -- backbone --> features (N, C, h, w)
            -- proj, mask token, decoder --> (N, h, w, D) -- pred --> pixels of each patch
@@ -22,7 +22,7 @@ from ..sparse.mask import check_mask_ratio
 
 @MODELS.register_module()
 class FCMAE(BaseModel):
-    """Masks patches of the images, encodes the visible ones, predicts the pixels of the removed ones.
+    """A model that masks patches of images, encodes the visible ones and predicts the pixels of the removed ones.
 
     Args:
         backbone: Config of the encoder. Its last stage is used, without output norm, as in the paper: ``out_indices``
@@ -76,10 +76,10 @@ class FCMAE(BaseModel):
         mode: str = 'tensor',
         mask: Tensor | None = None,
     ) -> dict[str, Tensor] | Tensor | tuple[Tensor, ...]:
-        """MMEngine's entry point: ``mode`` 'loss', 'predict' (reconstruction) or 'tensor' (features, nothing masked).
+        """Run the model for MMEngine: ``mode`` 'loss', 'predict' (reconstruction) or 'tensor' (features, unmasked).
 
         Raises:
-            ValueError: For another ``mode``.
+            ValueError: If ``mode`` is none of these.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples, mask)
@@ -90,7 +90,7 @@ class FCMAE(BaseModel):
         raise InputError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def loss(self, inputs: Tensor, data_samples: list | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Mean squared error over the removed patches of a batch.
+        """Compute the mean squared error over the removed patches of a batch.
 
         Args:
             inputs: Normalised images (N, C, H, W), H and W divisible by 32.
@@ -104,9 +104,9 @@ class FCMAE(BaseModel):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list | None = None, mask: Tensor | None = None) -> Tensor:
-        """Reconstruction (N, C, H, W): visible patches as they are in ``inputs``, removed ones as predicted.
+        """Reconstruct images (N, C, H, W): visible patches as they are in ``inputs``, removed ones as predicted.
 
-        With ``norm_pix_loss`` a prediction is scaled back by the mean and deviation of the true patch.
+        With ``norm_pix_loss``, predictions are scaled back by the mean and deviation of the true patch.
         """
         mask = self.random_mask(inputs) if mask is None else mask
         pixels = self.forward_pixels(self.forward_decoder(self.forward_encoder(inputs, mask), mask))
@@ -118,7 +118,7 @@ class FCMAE(BaseModel):
         return torch.where(removed.to(inputs.device), prediction, inputs)
 
     def test_step(self, data: dict) -> list[dict[str, Tensor]]:
-        """The reconstruction error of each image, for ``mmcnv2.ReconstructionError``."""
+        """Return the reconstruction error of each image, for ``mmcnv2.ReconstructionError``."""
         inputs = self.data_preprocessor(data, False)['inputs']
         with torch.no_grad():
             errors = self.reconstruction_error(inputs).mean(dim=1)
@@ -127,24 +127,24 @@ class FCMAE(BaseModel):
     val_step = test_step
 
     def reconstruction_error(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, R): mean squared error of each of the R removed patches, in row-major order."""
+        """Return the mean squared error (N, R) of each of the R removed patches, in row-major order."""
         mask = self.random_mask(images) if mask is None else mask
         features = self.forward_encoder(images, mask)
         decoded = self.forward_decoder(features, mask)
         return self.forward_loss(images, decoded, mask)
 
     def random_mask(self, images: Tensor) -> Tensor:
-        """A mask (N, h, w) bool on the CPU for images (N, C, H, W), see ``models/sparse/mask.py``."""
+        """Draw a mask (N, h, w) bool on the CPU for images (N, C, H, W), see ``models/sparse/mask.py``."""
         height, width = images.shape[-2:]
         grid_size = (height // self.patch_size, width // self.patch_size)
         return random_mask(images.shape[0], grid_size, self.mask_ratio)
 
     def forward_encoder(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Images (N, C, H, W) to features (N, channels[-1], h, w), zero at removed patches."""
+        """Encode images (N, C, H, W) as features (N, channels[-1], h, w), zero at removed patches."""
         return self.backbone(images, mask)[-1]
 
     def forward_decoder(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Features (N, channels[-1], h, w) to decoded patches (N, h, w, D)."""
+        """Decode features (N, channels[-1], h, w) into patches (N, h, w, D)."""
         layout = make_layout(None, 'dense')
         x = layout.pack(self.proj(features))
         removed = mask.to(x.device, non_blocking=True).unsqueeze(-1)
@@ -152,16 +152,16 @@ class FCMAE(BaseModel):
         return self.decoder(x, layout)
 
     def forward_pixels(self, decoded: Tensor) -> Tensor:
-        """Decoded patches (..., D) to their pixels (..., p*p*C); per patch, so any selection of patches will do."""
+        """Predict the pixels (..., p*p*C) of decoded patches (..., D), which may be any selection of patches."""
         if is_plain(self.pred, nn.Conv2d):
             pixels = F.linear(decoded, self.pred.weight.flatten(1), self.pred.bias)
         else:
             pixels = self.pred(decoded.flatten(0, -2)[:, :, None, None]).view(*decoded.shape[:-1], -1)
-        # The loss is taken in fp32 at least, also under autocast.
+        # The loss is computed at least in fp32, also under autocast.
         return pixels.flatten(1, -2).to(torch.promote_types(pixels.dtype, torch.float32))
 
     def forward_loss(self, images: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
-        """Images and decoded patches (N, h, w, D) to the error (N, R) of each removed patch."""
+        """Return the error (N, R) of each removed patch, from images and decoded patches (N, h, w, D)."""
         if not mask.any():
             raise InputError('mask removes no patch, and the loss is the mean over removed patches')
         removed = patch_indices(mask).to(images.device, non_blocking=True).unsqueeze(-1)  # (N, R, 1)
@@ -173,13 +173,13 @@ class FCMAE(BaseModel):
         return F.mse_loss(pixels, target, reduction='none').mean(dim=-1)
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) to patches (N, L, p*p*C), the pixels of a patch in order (row, column, channel)."""
+        """Cut images (N, C, H, W) into patches (N, L, p*p*C), pixels in order (row, column, channel)."""
         p = self.patch_size
         x = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (N, C, h, p, w, p)
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
     def unpatchify(self, patches: Tensor, images: Tensor) -> Tensor:
-        """Patches (N, L, p*p*C) back to the shape of ``images``."""
+        """Put patches (N, L, p*p*C) back into the shape of ``images``."""
         n, channels, height, width = images.shape
         p = self.patch_size
         x = patches.view(n, height // p, width // p, p, p, channels)
@@ -187,7 +187,7 @@ class FCMAE(BaseModel):
 
     @staticmethod
     def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (N, L, 1) of each patch; 1e-6 keeps flat patches finite (MAE's code)."""
+        """Return mean and standard deviation (N, L, 1) of each patch; 1e-6 keeps flat patches finite (MAE's code)."""
         mean = patches.mean(dim=-1, keepdim=True)
         std = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
         return mean, std

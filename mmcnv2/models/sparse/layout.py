@@ -1,14 +1,14 @@
-"""Where the tokens of a stage sit. The network is written once against this interface.
+"""Where the tokens of a stage are. The network is written once against this interface.
 
 A layout is made once per mask and passed explicitly. It owns the four operations that depend on where tokens are:
-``pack`` (images to tokens), ``patch_conv``, ``depthwise_conv`` and ``unpack`` (tokens to a map). All else in the
-network works on one position at a time, on tensors (N, ..., C) with the channels last.
+``pack`` (images to tokens), ``patch_conv``, ``depthwise_conv`` and ``unpack`` (tokens to a map). Everything else in
+the network works on one position at a time, on tensors (N, ..., C) with the channels last.
 
 ============== ======================= ============================================
 layout         tokens of a stage       used for
 ============== ======================= ============================================
 FullGrid       (N, H, W, C)            no mask
-MaskedGrid     (N, H, W, C)            ``sparse_backend='dense'``, the yardstick
+MaskedGrid     (N, H, W, C)            ``sparse_backend='dense'``, the reference
 VisibleTokens  (N, K*s*s, C)           every other backend; K visible patches of s x s
 ============== ======================= ============================================
 """
@@ -28,22 +28,22 @@ T = TypeVar('T')
 
 
 class Layout(Protocol):
-    """What the network asks of a layout."""
+    """The interface that the network uses."""
 
     def pack(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to the tokens of stride 1, one per pixel."""
+        """Turn images (N, C, H, W) into tokens of stride 1, one per pixel."""
 
     def patch_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        """Convolution whose stride is its kernel size, so that it never crosses a patch border."""
+        """Apply a convolution whose stride is its kernel size, so it never crosses a patch border."""
 
     def depthwise_conv(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        """Depthwise convolution, stride 1, that sees zeros at removed positions."""
+        """Apply a depthwise convolution of stride 1 that sees zeros at removed positions."""
 
     def removed(self, x: Tensor) -> Tensor | None:
-        """(N, ..., 1) bool: which positions of ``x`` (N, ..., C) are removed; None if the layout holds no such."""
+        """Return which positions of ``x`` (N, ..., C) are removed, (N, ..., 1) bool; None if all are visible."""
 
     def unpack(self, x: Tensor) -> Tensor:
-        """Tokens to the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
+        """Turn tokens into the map (N, C, H, W), channels-last in memory, zeros at removed positions."""
 
 
 class FullGrid:
@@ -68,7 +68,7 @@ class FullGrid:
 
 
 class MaskedGrid(FullGrid):
-    """All positions, removed ones set to zero before they could be seen: the formulation of the paper's JAX runs."""
+    """All positions, removed ones set to zero before they can be seen: the formulation of the paper's JAX runs."""
 
     def __init__(self, mask: Tensor) -> None:
         self.mask = mask
@@ -96,10 +96,10 @@ class MaskedGrid(FullGrid):
 
 
 class DepthwiseConv(Protocol):
-    """Depthwise convolution, stride 1, 'same' padding, that sees zeros at removed positions."""
+    """A depthwise convolution of stride 1 with 'same' padding that sees zeros at removed positions."""
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, layout: 'VisibleTokens') -> Tensor:
-        """``x`` (N, K*s*s, C), ``weight`` (C, 1, k, k), ``bias`` (C,) to (N, K*s*s, C)."""
+        """Convolve ``x`` (N, K*s*s, C) with ``weight`` (C, 1, k, k) and ``bias`` (C,) to (N, K*s*s, C)."""
 
 
 class VisibleTokens:
@@ -135,7 +135,7 @@ class VisibleTokens:
         return self._depthwise_conv(x, conv.weight, conv.bias, self)
 
     def _call_on_grid(self, x: Tensor, conv: nn.Module) -> Tensor:
-        """A layer that was changed, called as it is: on the map, with zeros at removed positions."""
+        """Call a layer that was changed as it is: on the map, with zeros at removed positions."""
         grid = self.scatter(x).permute(0, 3, 1, 2)
         return self.gather(conv(grid).permute(0, 2, 3, 1))
 
@@ -146,11 +146,11 @@ class VisibleTokens:
         return self.scatter(x).permute(0, 3, 1, 2)
 
     def side(self, x: Tensor) -> int:
-        """s, the number of tokens along a patch at the stage of ``x`` (N, K*s*s, C)."""
+        """Return s, the number of tokens along a patch at the stage of ``x`` (N, K*s*s, C)."""
         return isqrt(x.shape[1] // self.patches.shape[1])
 
     def rows(self, side: int, device: torch.device) -> Tensor:
-        """Where each row of s tokens of each visible patch sits in a map cut into such rows.
+        """Return where each row of s tokens of each visible patch is in a map cut into such rows.
 
         Returns:
             (N*K*s,) int64, values in [0, N*h*s*w): indices into a map (N, h*s, w*s, C) viewed as (N*h*s*w, s*C).
@@ -166,24 +166,24 @@ class VisibleTokens:
         return self.table(('rows', side, device), make)
 
     def table(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` returns for this mask; made at the first call with ``key`` and kept.
+        """Return what ``make`` returns for this mask; it is called once per ``key``, and the result kept.
 
-        Backends keep their index tables here: ``key`` starts with the backend's name and holds all that ``make``
-        depends on besides the mask, e.g. the number of tokens along a patch and the device.
+        Backends keep their index tables here: ``key`` starts with the backend's name and holds everything that
+        ``make`` depends on besides the mask, e.g. the number of tokens along a patch and the device.
         """
         if key not in self._tables:
             self._tables[key] = make()
         return self._tables[key]
 
     def gather(self, grid: Tensor) -> Tensor:
-        """(N, h*s, w*s, C) to (N, K*s*s, C)."""
+        """Gather the visible tokens (N, K*s*s, C) of a map (N, h*s, w*s, C)."""
         n, height, _, channels = grid.shape
         side = height // self.mask.shape[1]
         rows = self.rows(side, grid.device)
         return _GatherRows.apply(grid.reshape(-1, side * channels), rows).view(n, -1, channels)
 
     def scatter(self, x: Tensor) -> Tensor:
-        """(N, K*s*s, C) to (N, h*s, w*s, C), zeros at removed positions."""
+        """Scatter tokens (N, K*s*s, C) to a map (N, h*s, w*s, C), zeros at removed positions."""
         n, h, w = self.mask.shape
         side, channels = self.side(x), x.shape[2]
         rows = self.rows(side, x.device)
@@ -191,7 +191,7 @@ class VisibleTokens:
         return grid.view(n, h * side, w * side, channels)
 
 
-# The rows of a layout are distinct, so gather and scatter are each other's gradient. Autograd does not know, and
+# The rows of a layout are distinct, so gather and scatter are each other's gradient. Autograd does not know this and
 # would accumulate the gradient of a gather row by row.
 class _GatherRows(torch.autograd.Function):
     @staticmethod

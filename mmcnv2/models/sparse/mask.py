@@ -6,15 +6,15 @@ from torch import Tensor
 
 from mmcnv2.utils.errors import InputError
 
-#: Side of a patch in pixels. It is the stride of the last stage, so that no stage has a token across a patch border.
+#: Side of a patch in pixels. It is the stride of the last stage, so no token crosses a patch border at any stage.
 PATCH_SIZE = 32
 
 
 def random_mask(num_samples: int, grid_size: tuple[int, int], mask_ratio: float) -> Tensor:
-    """Draws a uniformly random mask with the same number of visible patches in every sample.
+    """Draw a uniformly random mask with the same number of visible patches in every sample.
 
-    Reproducible from the seed of torch's global generator. The rank is added to the seed, so that processes with
-    the same seed draw different masks. Drawn on the CPU: the same masks on every device.
+    It is reproducible from the seed of torch's global generator. The rank is added to the seed, so processes with the
+    same seed draw different masks. It is drawn on the CPU: the masks are the same on every device.
 
     Args:
         num_samples: N.
@@ -45,13 +45,13 @@ def random_mask(num_samples: int, grid_size: tuple[int, int], mask_ratio: float)
 
 
 def check_mask_ratio(mask_ratio: float) -> None:
-    """Raises ValueError unless ``mask_ratio`` lies in the open interval (0, 1)."""
+    """Raise ValueError unless ``mask_ratio`` lies in the open interval (0, 1)."""
     if not 0 < mask_ratio < 1:
         raise InputError(f'mask_ratio must lie between 0 and 1, both excluded, got {mask_ratio}; the paper uses 0.6')
 
 
 def check_mask(mask: Tensor, images: Tensor) -> None:
-    """Checks that ``mask`` fits ``images`` (N, C, H, W).
+    """Check that ``mask`` fits ``images`` (N, C, H, W).
 
     Raises:
         ValueError: If the shape is not (N, H/32, W/32), the dtype is not bool, the samples have different numbers of
@@ -76,7 +76,7 @@ def check_mask(mask: Tensor, images: Tensor) -> None:
 
 
 def patch_indices(selected: Tensor) -> Tensor:
-    """Indices of the selected patches of each sample, ascending in row-major order.
+    """Return the indices of the selected patches of each sample, ascending in row-major order.
 
     Args:
         selected: (N, h, w) bool with the same number K of true values in every sample.

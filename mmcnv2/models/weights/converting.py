@@ -1,4 +1,4 @@
-"""From any format to any other, without a model: the state dict says how deep and wide the network is."""
+"""Convert from any format to any other, without a model: the state dict says how deep and wide the network is."""
 
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -13,24 +13,24 @@ from ..backbones.convnextv2 import NUM_STAGES
 from .formats import FORMATS, WeightFormat, recognize
 from .matching import match_state_dicts
 
-#: Layouts that can be written: those of whole models that are used on.
+#: Formats that can be written: those of whole models.
 WRITABLE = {format.name: format for format in FORMATS if format.classifier}
 OURS = WRITABLE['mmcnv2']
 
 
 def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, Tensor], str, list[str]]:
-    """Backbone and, of a classifier, norm and linear layer, in another format.
+    """Convert backbone and, of a classifier, norm and linear layer to another format.
 
     Args:
         given: State dict of a model with a ConvNeXt V2 backbone, in any format.
         to: A name in ``WRITABLE``.
 
     Returns:
-        The new state dict, the name of the format that was recognised, and the keys of ``given`` that were left out:
-        the new format has no place for them, e.g. for the decoder of FCMAE.
+        The new state dict, the name of the detected format, and the keys of ``given`` that were left out: the new
+        format has no place for them, e.g. for the decoder of FCMAE.
 
     Raises:
-        ValueError: If ``given`` has no ConvNeXt V2, or not all of one, or ``to`` is not known.
+        ValueError: If ``given`` has no ConvNeXt V2 or an incomplete one, or ``to`` is unknown.
     """
     if to not in WRITABLE:
         raise InputError(f'can write the formats {", ".join(WRITABLE)}, got {to!r}')
@@ -62,7 +62,7 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
 
 
 def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> ConvNeXtV2:
-    """The backbone in a state dict of any format, with output norms if it has those of all ``out_indices``.
+    """Build the backbone in a state dict of any format, with output norms if it has those of all ``out_indices``.
 
     Raises:
         ValueError: See ``convert_state_dict``.
@@ -82,13 +82,13 @@ def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> C
 
 
 def _outline(depths: tuple[int, ...], channels: tuple[int, ...], in_channels: int) -> dict[str, Tensor]:
-    """Keys and shapes of a backbone of ours with all output norms; the tensors have no values."""
+    """Return keys and shapes of a backbone of ours with all output norms; the tensors have no values."""
     with torch.device('meta'):
         return ConvNeXtV2(dict(depths=depths, channels=channels), in_channels).state_dict()
 
 
 def _size(given: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> tuple[tuple, tuple, int]:
-    """Depths, channels and input channels of the network in ``given``."""
+    """Return depths, channels and input channels of the network in ``given``."""
 
     def find(key: str) -> Tensor:
         name = prefix + format.key(key)
@@ -106,10 +106,10 @@ def _size(given: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> tup
 
 
 def _classifier_keys(given: Mapping[str, Tensor], source: WeightFormat, target: WeightFormat) -> dict[str, str]:
-    """Their keys of a classifier's norm and linear layer, to those of the new format."""
+    """Map the given keys of a classifier's norm and linear layer to those of the new format."""
     keys: dict[str, str] = {}
     for theirs, new in zip(source.classifier or (), target.classifier or (), strict=False):
-        # mmpretrain's norm3 is an output norm like the others where those are there, too.
+        # If mmpretrain's other output norms are there, norm3 is one of them.
         if theirs == 'backbone.norm3' and 'backbone.norm0.weight' in given:
             continue
         keys |= {f'{theirs}.{kind}': f'{new}.{kind}' for kind in ('weight', 'bias') if f'{theirs}.{kind}' in given}

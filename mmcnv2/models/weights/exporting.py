@@ -1,4 +1,4 @@
-"""A backbone as ONNX or as a program of torch.export, for batches and images of any size."""
+"""Export a backbone to ONNX or to a torch.export program, for batches and images of any size."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,23 +14,23 @@ from ..sparse import PATCH_SIZE
 
 TOLERANCE = 1e-4
 TRACED = (2, 64, 96)  # N, H, W
-#: What the exported file is compared at, (N, H, W).
+#: Sizes at which the exported file is compared, (N, H, W).
 SIZES = [TRACED, (1, 160, 128), (3, 64, 256)]
 
 
 @torch.no_grad()
 def export_backbone(backbone: ConvNeXtV2, target: Path) -> float:
-    """Export a backbone, and compare what was written with it.
+    """Export a backbone and compare the written file with it.
 
     Args:
         backbone: In evaluation mode.
         target: File to write: ``.onnx`` or ``.pt2``; whole and compared, or not at all.
 
     Returns:
-        The largest difference between the maps of both, as norm over norm.
+        The largest difference between the maps of the two, as norm over norm.
 
     Raises:
-        InputError: If the ending is another one, or the maps differ by more than 1e-4.
+        InputError: If ``target`` has another ending, or the maps differ by more than 1e-4.
         ImportError: If a package for ONNX is not installed.
         OSError: If the file cannot be written.
     """
@@ -44,7 +44,7 @@ def export_backbone(backbone: ConvNeXtV2, target: Path) -> float:
 
 
 def _images(in_channels: int, size: tuple[int, int, int]) -> Tensor:
-    """Random images (N, C, H, W)."""
+    """Return random images (N, C, H, W)."""
     n, height, width = size
     return torch.randn(n, in_channels, height, width, generator=torch.Generator().manual_seed(0))
 
@@ -52,7 +52,7 @@ def _images(in_channels: int, size: tuple[int, int, int]) -> Tensor:
 def _export(backbone: ConvNeXtV2, path: Path) -> Callable[[Tensor], Sequence[Tensor]]:
     """Write ``path`` and return a function that runs what was written."""
     batch = torch.export.Dim('batch')
-    # From two patches on: with one, strides say nothing, and torch.export takes that for a case of its own.
+    # At least two patches: with one, strides carry no information, and torch.export specialises on that size.
     height, width = (torch.export.Dim(name, min=2) for name in ('patch_rows', 'patch_columns'))
     sizes = ({0: batch, 2: PATCH_SIZE * height, 3: PATCH_SIZE * width},)
     example = (_images(backbone.in_channels, TRACED),)
@@ -81,7 +81,7 @@ def _export(backbone: ConvNeXtV2, path: Path) -> Callable[[Tensor], Sequence[Ten
 
 
 def _difference(backbone: ConvNeXtV2, exported: Callable[[Tensor], Sequence[Tensor]]) -> float:
-    """Norm of the difference over the norm of a map, the largest over maps and sizes."""
+    """Return the norm of the difference over the norm of a map, the largest over maps and sizes."""
     values = []
     for size in SIZES:
         x = _images(backbone.in_channels, size)

@@ -1,7 +1,7 @@
 """How others name and shape the weights of a ConvNeXt V2 backbone, and which of these formats a checkpoint has.
 
-A format is a list of replacements that turn a key of ours into theirs. It is enough for both directions: what a
-backbone of ours needs is looked up under their names.
+A format is a list of replacements that turn a key of ours into theirs. This serves both directions: what our backbone
+needs is looked up under their names.
 """
 
 import re
@@ -21,13 +21,13 @@ class WeightFormat:
 
     Attributes:
         name: What the log and the converter call it.
-        prefixes: What may stand before all keys of the backbone; the first is that of a whole model.
-        renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours one after the other.
+        prefixes: Possible prefixes of the backbone's keys; the first is that of a whole model.
+        renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours in turn.
         classifier: Names of the norm after the pooling and of the last linear layer of a classifier.
-        grn_rows: Whether GRN's parameters are (1, 1, 1, C) and not (C,).
-        output_norms: Whether models of this format can have a norm for the map of each stage, as ours.
+        grn_rows: Whether GRN's parameters are (1, 1, 1, C) instead of (C,).
+        output_norms: Whether models of this format can have a norm for the map of each stage, like ours.
         conv_mlp: Whether linear layers of small networks are 1x1 convolutions.
-        sparse: Whether convolutions but the stem are MinkowskiEngine's: (k*k, C) and (k*k, in, out), x before y.
+        sparse: Whether all convolutions but the stem are MinkowskiEngine's: (k*k, C), (k*k, in, out), x before y.
     """
 
     name: str
@@ -40,13 +40,13 @@ class WeightFormat:
     sparse: bool = False
 
     def key(self, own: str) -> str:
-        """Their key, without prefix, for a key of ours."""
+        """Return their key, without prefix, for a key of ours."""
         for pattern, replacement in self.renames:
             own = re.sub(pattern, replacement, own)
         return own
 
     def read(self, theirs: Tensor, own: Tensor) -> Tensor | None:
-        """A tensor of theirs in the shape that ``own`` has, None if it does not fit.
+        """Return a tensor of theirs in the shape of ``own``, None if it does not fit.
 
         Extra dimensions of size 1 are dropped or added (GRN as (1, 1, 1, C), linear layers as 1x1 convolutions).
         A stem may have another number of input channels.
@@ -64,7 +64,7 @@ class WeightFormat:
         return theirs if is_stem and own.shape[0] == theirs.shape[0] else None
 
     def write(self, key: str, own: Tensor, stem_channels: int) -> Tensor:
-        """A tensor of ours, called ``key``, in the shape of theirs. (Not for ``sparse`` formats.)"""
+        """Return a tensor of ours, called ``key``, in their shape; not for ``sparse`` formats."""
         if self.grn_rows and '.grn.' in key:
             return own.view(1, 1, 1, -1)
         if self.conv_mlp and stem_channels < CONV_MLP_BELOW and re.search(r'pwconv[12]\.weight$', key):
@@ -89,7 +89,7 @@ FORMATS = (
         'official, sparse pre-training',
         ('encoder.', ''),
         (
-            # The stem works on the image and is dense; its norm is, too.
+            # The stem and its norm work on the image and are dense.
             (r'^(stages.*dwconv|downsample_layers\.[1-3]\.1)\.weight$', r'\1.kernel'),
             (r'^(stages.*norm|downsample_layers\.[1-3]\.0)\.', r'\1.ln.'),
             (r'(pwconv[12])\.', r'\1.linear.'),
@@ -130,10 +130,10 @@ FORMATS = (
 
 
 def recognize(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[WeightFormat, str]:
-    """The format and the prefix under which most keys of a backbone are found.
+    """Return the format and the prefix under which most keys of a backbone are found.
 
     Args:
-        state_dict: Of any model with a ConvNeXt V2 in it.
+        state_dict: State dict of any model with a ConvNeXt V2 in it.
         own: State dict of the backbone to be loaded.
 
     Raises:
@@ -145,7 +145,7 @@ def recognize(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tu
         format, prefix = candidate
         keys = [prefix + format.key(key) for key in own]
         grn = state_dict.get(prefix + format.key('stages.0.0.grn.gamma'))
-        # The official names are ours, the shape of GRN is not.
+        # The official names equal ours; only the shape of GRN differs.
         return sum(key in state_dict for key in keys), grn is not None and (grn.ndim == 4) == format.grn_rows
 
     best = max(candidates, key=found)  # the first of equals

@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass
 class Match:
-    """What of a given state dict goes into the model's own.
+    """The result of comparing a given state dict with a model's own.
 
     Attributes:
-        tensors: By key of the model, in the shape that it has there.
+        tensors: Given tensors by key of the model, in the model's shapes.
         fresh: Keys of the model that the given state dict lacks and may lack.
         problems: One line for each tensor that is missing or does not fit, and for each part that only the given
-            state dict has, since it would be left out in silence.
+            state dict has, since loading would silently leave it out.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -35,9 +35,9 @@ def match_state_dicts(
     Args:
         given: State dict from anywhere; its tensors may be on the meta device.
         own: State dict of the model.
-        name: From a key of the model to its name in ``given``.
-        read: From a given tensor and that of the model to the given one in the model's shape, or None if it does not
-            fit, or a ValueError that says why. By default shapes must be equal but for dimensions of size 1.
+        name: Maps a key of the model to its name in ``given``.
+        read: Maps a given tensor and the model's to the given one in the model's shape, or to None if it does not fit,
+            or raises a ValueError that says why. By default, shapes must be equal except for dimensions of size 1.
         is_optional: Whether ``given`` may lack a key of the model.
 
     Returns:
@@ -66,7 +66,7 @@ def match_state_dicts(
             match.problems.append(f'{key} is {tuple(value.shape)}, expected {tuple(tensor.shape)}')
         else:
             match.tensors[key] = converted
-    # Blocks that the model does not have would be left out in silence.
+    # Loading would silently leave out blocks that the model does not have.
     deeper = dict.fromkeys(block for block, key in _next_blocks(own) if name(key) in given)
     match.problems += [f'{block} is in the checkpoint, and the model has no such part' for block in deeper]
     return match

@@ -15,20 +15,20 @@ from .reading import read_state_dict
 
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedConvNeXtV2:
-    """Loads a backbone from a checkpoint of this project, the official repository, timm, mmpretrain or transformers.
+    """An initialiser from a checkpoint of this project, the official repository, timm, mmpretrain or transformers.
 
-    The format is recognised. Output norms that the checkpoint does not have stay as they are, which the log says;
-    everything else must be there. (The last norm of official, timm's and transformers' classifiers comes after the
-    pooling. It is no output norm of a map and is left out, as are heads and decoders.)
+    The format is detected. Output norms that the checkpoint lacks stay as they are, and the log says so; everything
+    else must be there. (The last norm of official, timm's and transformers' classifiers comes after the pooling. It is
+    not the output norm of a map and is left out, like heads and decoders.)
 
     Args:
         checkpoint: Path, URL or ``timm://NAME``, see ``read_state_dict``.
-        prefix: What stands before the keys of the backbone in a larger model, where that is none of the usual.
-        adapt_in_channels: Whether a stem for another number of channels is adapted, as timm does it, or refused.
+        prefix: Prefix of the backbone's keys in a larger model, if it is not one of the usual ones.
+        adapt_in_channels: Whether a stem for another number of channels is adapted, as timm does, or refused.
         allow_pickle: Read a file that could run code, see ``read_state_dict``.
 
     Raises (when called):
-        ValueError: If nothing fits, weights are missing, or shapes disagree; it lists them.
+        ValueError: If nothing fits, weights are missing, or shapes disagree; the message lists them.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PretrainedConvNeXtV2:
             converted = format.read(theirs, tensor)
             if converted is None or converted.shape == tensor.shape:
                 return converted
-            if not self.adapt_in_channels:  # only a stem may come in another shape
+            if not self.adapt_in_channels:  # only a stem may have another shape
                 raise InputError(
                     f'the stem has {converted.shape[1]} input channels, expected {tensor.shape[1]}: '
                     'adapt_in_channels=True makes them fit'
@@ -83,9 +83,9 @@ class PretrainedConvNeXtV2:
 
 
 def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:
-    """Weight of a stem (C_out, C_in, k, k) for another number of input channels, as timm does it.
+    """Adapt the weight of a stem (C_out, C_in, k, k) to another number of input channels, as timm does.
 
-    For one channel the sum over the channels; else they are repeated in turn and scaled by C_in / channels.
+    For one channel, sum over the channels; otherwise repeat them in turn, scaled by C_in / channels.
     """
     given = weight.shape[1]
     if given == channels:

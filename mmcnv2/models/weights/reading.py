@@ -1,4 +1,4 @@
-"""Reading the state dict of a checkpoint: a file, a URL, or a model of timm by name."""
+"""Read the state dict of a checkpoint: a file, a URL, or a timm model by name."""
 
 import pickle
 import re
@@ -19,13 +19,13 @@ NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the w
 
 
 def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """Reads the tensors of a checkpoint into memory.
+    """Read the tensors of a checkpoint into memory.
 
     Args:
         checkpoint: Path of a ``.safetensors`` file or of one that ``torch.save`` wrote; an http(s) URL of such a file,
             which is downloaded once to torch's hub folder; or ``timm://NAME``, a pretrained model of timm.
-        allow_pickle: Read files that are more than tensors and plain values. Such a file can run any code: allow it
-            only if you trust where it comes from.
+        allow_pickle: Read files that hold more than tensors and plain values. Such a file can run any code: allow it
+            only if you trust its source.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -41,9 +41,9 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
 
 
 def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
-    """Reads all that ``torch.save`` wrote, onto the CPU; arguments and errors of ``read_state_dict``.
+    """Read all that ``torch.save`` wrote, onto the CPU; arguments and errors are those of ``read_state_dict``.
 
-    With ``mmap``, tensors are read when they are used, of files in the format of torch 1.6 or newer.
+    With ``mmap``, tensors are read when they are used, if the file has the format of torch 1.6 or newer.
     """
     path = _local_path(checkpoint)
     if not path.is_file():
@@ -53,7 +53,7 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
     try:
         with torch.serialization.safe_globals(_globals_of_mmengine()):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and is_zipfile(path))
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError..., by where the file is cut
+    except Exception as error:  # RuntimeError, EOFError, KeyError..., depending on where the file is cut
         problem = error
     if allow_pickle:
         try:
@@ -79,7 +79,7 @@ def _timm_state_dict(name: str) -> dict[str, Tensor]:
 
 
 def _local_path(checkpoint: str) -> Path:
-    """The file of a path or, downloaded once, of a URL."""
+    """Return the file of a path or, downloaded once, of a URL."""
     return _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
 
 
@@ -104,13 +104,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(problem: pickle.UnpicklingError) -> str:
-    """Of torch's page of advice, what the file asked for."""
+    """Extract what the file asked for from torch's page of advice."""
     found = re.search(r'WeightsUnpickler error:\s+(.+?)(?: by default|\. |\n|$)', str(problem))
     return found[1] if found else str(problem).splitlines()[0]
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is a zip archive, whose directory is its end, or a pickle, as torch wrote before version 1.6."""
+    """Return whether a file is a zip archive with its directory, which comes last, or a pickle (torch before 1.6)."""
     with path.open('rb') as file:
         start = file.read(2)
     if start != b'PK':
@@ -123,7 +123,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
-    """What MMEngine's message hub, a part of its checkpoints, needs besides tensors: numbers and averages."""
+    """Return what MMEngine's message hub, a part of its checkpoints, needs besides tensors: numbers and averages."""
     return [
         HistoryBuffer,
         np.ndarray,
@@ -136,7 +136,7 @@ def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
 
 
 def _method_of_history_buffer(owner: type, name: str) -> Callable:
-    """In place of ``getattr``, with which a file could reach anything."""
+    """Replace ``getattr``, with which a file could reach anything."""
     if owner is not HistoryBuffer or name not in ('max', 'min', 'mean', 'current', '_set_default'):
         raise pickle.UnpicklingError(f'getattr of {owner!r}, {name!r}')
     return getattr(HistoryBuffer, name)
@@ -151,7 +151,7 @@ def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
         raise InputError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
-    # A model saved out of DistributedDataParallel.
+    # A model saved while wrapped in DistributedDataParallel.
     if all(key.startswith('module.') for key in tensors):
         tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
     return tensors

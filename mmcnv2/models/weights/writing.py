@@ -1,4 +1,4 @@
-"""Writing state dicts: in the form that each format has as a file, or published from a training checkpoint."""
+"""Write state dicts: in the file layout of each format, or published from a training checkpoint."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmcnv2.utils.files import written_whole
 from .reading import load_checkpoint
 
 NESTED_UNDER = {'mmcnv2': 'state_dict', 'official': 'model', 'mmpretrain': 'state_dict'}  # in a file of torch.save
-#: What a published file keeps of the notes of a training.
+#: What a published file keeps of a training's ``meta``.
 META = ('cfg', 'dataset_meta', 'epoch', 'iter', 'mmengine_version', 'experiment_name')
 
 
@@ -21,7 +21,7 @@ def write_state_dict(state_dict: dict[str, Tensor], path: str | Path, format: st
     """Write a state dict, whole or not at all.
 
     Args:
-        state_dict: In the format.
+        state_dict: State dict in this format.
         path: ``.safetensors``, or any other name for ``torch.save``.
         format: Name of the format, which says how files of ``torch.save`` are nested.
 
@@ -50,7 +50,7 @@ def publish_checkpoint(source: str, target: str) -> tuple[Path, int]:
         Path of the file, and how many tensors it holds.
 
     Raises:
-        InputError: If the source is no checkpoint of a training, or ``target`` has another ending.
+        InputError: If the source is not a training checkpoint, or ``target`` has another ending.
         OSError: If the file cannot be written.
     """
     if Path(target).suffix != '.pth':

@@ -1,8 +1,8 @@
 """Implementations of the masked depthwise convolution on packed visible tokens, one file each.
 
 To add one, write ``<name>.py`` here with a function ``depthwise_conv`` of type ``DepthwiseConv``; its name is then a
-value of ``sparse_backend`` (a leading underscore marks a helper). Optional packages are imported in that file, so that
-only its users need them. (``dense`` is no file here: it keeps the full grid, see ``layout.MaskedGrid``.)
+value of ``sparse_backend`` (a leading underscore marks a helper). Optional packages are imported in that file, so only
+its users need them. (``dense`` has no file here: it keeps the full grid, see ``layout.MaskedGrid``.)
 """
 
 from importlib import import_module
@@ -18,19 +18,19 @@ BACKENDS = tuple(sorted(['dense', *(m.name for m in iter_modules(__path__) if no
 
 
 def check_backend(name: str) -> None:
-    """Raises ValueError unless ``name`` is a value of ``sparse_backend``."""
+    """Raise ValueError unless ``name`` is a value of ``sparse_backend``."""
     if name not in BACKENDS:
         raise InputError(f'sparse_backend must be one of {", ".join(BACKENDS)}, got {name!r}')
 
 
 def load_backend(name: str) -> DepthwiseConv:
-    """The convolution of a backend on visible tokens."""
+    """Return the convolution of a backend on visible tokens."""
     check_backend(name)
     return import_module(f'{__name__}.{name}').depthwise_conv
 
 
 def make_layout(mask: Tensor | None, backend: str) -> Layout:
-    """The layout for a mask (N, h, w) bool, True = removed (None: nothing is), and a backend's name."""
+    """Return the layout for a mask (N, h, w) bool, True = removed (None: nothing is), and a backend's name."""
     if mask is None:
         return FullGrid()
     if backend == 'dense':

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..layout import DepthwiseConv, VisibleTokens
 from . import load_backend
 
-# By the type of the device, fastest first; what is not named here has plain torch.
+# By device type, fastest first; devices not named here use plain torch.
 CANDIDATES = dict(cuda=('triton',))
 
 
@@ -22,12 +22,12 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: Visib
 
 @functools.cache
 def choose(device: torch.device) -> DepthwiseConv:
-    """The convolution for a device. The choice is logged once, as is why a faster one was passed over."""
+    """Return the convolution for a device. The choice is logged once, as is why a faster one was passed over."""
     for name in CANDIDATES.get(device.type, ()):
         problem = check(name, device)
         if problem is None:
             break
-        message = f"sparse_backend='auto': {name} does not work on {device}, taking torch, which is slower: {problem}"
+        message = f"sparse_backend='auto': {name} does not work on {device}, using torch, which is slower: {problem}"
         print_log(message, 'current', logging.WARNING)
     else:
         name = 'torch'
@@ -36,7 +36,7 @@ def choose(device: torch.device) -> DepthwiseConv:
 
 
 def check(name: str, device: torch.device) -> str | None:
-    """What is wrong with a backend on a device, compared with plain torch on a small example; None if nothing is."""
+    """Return what is wrong with a backend on a device, judged by plain torch on an example; None if nothing is."""
     results = []
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
@@ -54,6 +54,6 @@ def check(name: str, device: torch.device) -> str | None:
             for what, actual, expected in zip(names, *results, strict=True):
                 if not (actual - expected).norm() <= 1e-2 * expected.norm():  # TF32 may be on; NaN is wrong
                     return f'the {what} is wrong'
-    except Exception as error:  # whatever it fails with, training goes on
+    except Exception as error:  # whatever the error, training continues
         return f'{type(error).__name__}: {error}'
     return None

@@ -198,7 +198,7 @@ def _conv_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """Some rows of patches, some channels of the output."""
+    """Compute some rows of patches, some channels of the output."""
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     channel = tl.program_id(1) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     there = row < rows
@@ -250,7 +250,7 @@ def _weight_gradient_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """A row of the kernel for a chunk of rows of patches."""
+    """Compute a row of the kernel for a chunk of rows of patches."""
     i = tl.program_id(0)
     start = tl.program_id(1) * chunk
     channel = tl.program_id(2) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
