@@ -21,14 +21,16 @@ test: lint ## set up, then the style checks and the test suite
 test-fast: setup ## the tests that start no process and compute little, for every commit
 	$(PYTEST) -m "not slow"
 
-lint: setup ## the style checks alone
+lint: setup ## style, spelling, types, and which folder may import which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib
+	$(PY) -m mypy
+	.venv/bin/lint-imports
 
 format: setup ## rewrite the code in the project's style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean: ## remove .venv and what the tools left behind; a compiled mmcv in .cache stays
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
