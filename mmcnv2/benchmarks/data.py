@@ -1,36 +1,21 @@
-"""Images per second that one worker reads and augments for pre-training, beside the plain way to do it.
+"""Images per second that one process reads and augments for pre-training, beside the plain way to do it.
 
-    python tools/analysis_tools/benchmark_data.py                           # on JPEG files it makes: 500 x 375
-    python tools/analysis_tools/benchmark_data.py --make 4000 3000          # on larger ones
-    python tools/analysis_tools/benchmark_data.py --data-root data/imagenet/train --json data.json
-    python tools/analysis_tools/benchmark_data.py --shards --cold           # from tar shards as well
-
-``plain`` is mmcv's LoadImageFromFile (OpenCV), a bicubic crop by OpenCV without antialiasing, from the same
-distribution, mmcv's RandomFlip and a copy to a tensor. ``mmcnv2`` is the pipeline of the recipes, ``shards`` the same
-reading from shards, into which the images are written in random order. All run in this process on one core and take
-turns, 20 images each. What a data loader adds is the same for all, and left out.
-
-A step's time is that of the pipeline up to its end, less that of the pipeline up to its start.
-The line ``crops`` says how many crops are decoded at which fraction of the size, and by how much they then differ, in
-levels of 255, from the same crop decoded at full size: with its edges rounded likewise, and with those drawn.
+The help of ``mmcnv2 benchmark-data`` says what the pipelines are.
 """
 
-import argparse
 import math
 import os
 import statistics
-import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from measure import Table, environment
 from mmcv.transforms import LoadImageFromFile, RandomFlip
 from mmengine.structures import BaseDataElement
 
@@ -38,36 +23,17 @@ from mmcnv2.datasets import LoadRandomResizedCrop, PackUnlabelled, UnlabelledIma
 from mmcnv2.datasets.shards import write_shards
 from mmcnv2.datasets.transforms.loading import ImageFile
 
-TURN = 20  # images: long enough to have the processor's caches for oneself, as a worker has
+from .measure import Table, environment
+
+TURN = 20  # images: enough to fill the processor's caches, which a worker does not share with other pipelines
 STEPS = ['read', 'decode', 'crop, resize, flip', 'pack']
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', help='folder of images, searched with its sub-folders; default: make some')
-    parser.add_argument(
-        '--make', type=int, nargs=2, default=[500, 375], metavar=('WIDTH', 'HEIGHT'), help='their size'
-    )
-    parser.add_argument('--num-images', type=int, default=200, help='how many to make, or to take of the folder')
-    parser.add_argument('--crop-size', type=int, default=224)
-    parser.add_argument('--shards', action='store_true', help='write the images to tar shards, and read these, too')
-    parser.add_argument('--cold', action='store_true', help="drop the files from the system's cache before each turn")
-    parser.add_argument('--repeats', type=int, default=7, help='timed passes over the images of each pipeline')
-    parser.add_argument('--json', help='write rows and environment to this file')
-    args = parser.parse_args()
-    for name in ('num_images', 'crop_size', 'repeats'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {getattr(args, name)}')
-    if min(args.make) < 1:
-        parser.error(f'--make needs a width and a height of at least 1, got {args.make}')
-    return args
 
 
 # ---- images ----
 
 
 def make_photos(folder: str, count: int, width: int, height: int) -> None:
-    """Write JPEG files as large as photographs of this size: at 500 x 375, about 90 kB.
+    """Write JPEG files that have as many bytes as photographs of this size: at 500 x 375 pixels, about 90 kB.
 
     Light and colour vary at all scales, more at the larger ones, as in photographs, and there are edges.
     """
@@ -88,25 +54,29 @@ def make_photos(folder: str, count: int, width: int, height: int) -> None:
 
 
 def find_images(folder: str, count: int) -> list[str]:
-    """Paths of ``count`` images, spread evenly over the folder."""
+    """Return the paths of ``count`` images, or of all if there are fewer, spread evenly over the folder.
+
+    Raises:
+        MissingFileError: If there is no such folder or there are no images in it.
+    """
     dataset = UnlabelledImages(data_root=folder)
     count = min(count, len(dataset))
     return [dataset.get_data_info(i * len(dataset) // count)['img_path'] for i in range(count)]
 
 
-def describe(paths: list[str]) -> str:
-    """Number, mean size and mean length of the files."""
+def describe(paths: Sequence[str]) -> str:
+    """Return number, mean size and mean length of the files as text."""
     files = [ImageFile(path) for path in paths]
     height, width = (np.mean([getattr(file, side) for file in files]) for side in ('height', 'width'))
     kilobytes = np.mean([Path(path).stat().st_size for path in paths]) / 1000
     return f'{len(paths)}, on average {width:.0f} x {height:.0f} pixels, {kilobytes:.0f} kB'
 
 
-# ---- the two pipelines, each up to the end of every step ----
+# ---- the pipelines: a list of functions of a path, each of which stops after one more step ----
 
 
 def plain(crop: LoadRandomResizedCrop) -> list[Callable[[str], Any]]:
-    """The usual transforms, one by one."""
+    """Return the pipeline of the usual transforms, one by one."""
     load, flip = LoadImageFromFile(), RandomFlip(prob=crop.flip_prob)
 
     def read(path: str) -> bytes:
@@ -135,7 +105,7 @@ def plain(crop: LoadRandomResizedCrop) -> list[Callable[[str], Any]]:
 
 
 def ours(crop: LoadRandomResizedCrop, read: Callable[[str], dict]) -> list[Callable[[str], Any]]:
-    """The transforms of the recipes, behind one that reads a file."""
+    """Return the pipeline of the recipes, after a function that reads a file."""
     to_sample = PackUnlabelled()
 
     def decode(path: str) -> np.ndarray:
@@ -157,28 +127,32 @@ def from_folder(path: str) -> dict:
     return dict(img_path=path, img_bytes=Path(path).read_bytes())
 
 
-def from_shards(paths: list[str], folder: str) -> Callable[[str], dict]:
-    """Write the images to shards in random order; the function returned reads them there by their old paths."""
+def from_shards(paths: Sequence[str], folder: str) -> Callable[[str], dict]:
+    """Write the images to shards in random order, and return the function that reads them from there by path."""
     order = np.random.permutation(len(paths))
     shards = write_shards((paths[i] for i in order), '/', folder, max_images=max(len(paths) // 4, 1), max_bytes=1e9)
     dataset = UnlabelledShards(shards, folder)
-    places = {paths[i]: place for place, i in enumerate(order)}
-    return lambda path: dataset.get_data_info(places[path])
+    indices = {paths[i]: index for index, i in enumerate(order)}
+    return lambda path: dataset.get_data_info(indices[path])
 
 
 # ---- measuring ----
 
 
 def drop_from_cache(files: Iterable[str | Path]) -> None:
-    """Have the next one who reads these files read the disk."""
+    """Drop these files from the system's cache, so that they are next read from the disk."""
     for file in files:
         with open(file, 'rb') as opened:
             os.fsync(opened.fileno())
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def compare_decoding(paths: list[str], crop: LoadRandomResizedCrop) -> dict[str, str]:
-    """How often which fraction of the size is decoded, and what that changes."""
+def compare_decoding(paths: Sequence[str], crop: LoadRandomResizedCrop) -> dict[str, str]:
+    """Return how many crops are decoded at which fraction of the size, and how much that changes them.
+
+    Differences are means over the pixels in levels of 255, from the same crop decoded at full size: with its edges
+    rounded to the same pixels, and with the edges that were drawn.
+    """
     differences = defaultdict(list)
     for path in paths:
         file = ImageFile(path)
@@ -199,11 +173,20 @@ def compare_decoding(paths: list[str], crop: LoadRandomResizedCrop) -> dict[str,
 
 
 def seconds_per_image(
-    parts: dict[Any, Callable[[str], Any]], paths: list[str], repeats: int, prepare: Callable[[list[str]], None]
+    parts: dict[Any, Callable[[str], Any]],
+    paths: Sequence[str],
+    repeats: int,
+    prepare: Callable[[Sequence[str]], None],
 ) -> dict[Any, float]:
-    """Mean seconds over the images, median of the passes. The parts take turns, so that a drift of speed hits all.
+    """Return for each part the mean seconds over the images, of that the median of the passes.
 
-    ``prepare`` gets the images of a turn before it, untimed.
+    The parts take turns, so that a drift of the machine's speed affects all of them.
+
+    Args:
+        parts: Functions of a path.
+        paths: Of the images.
+        repeats: Timed passes over the images, after one that is not timed.
+        prepare: Called with the images of a turn before the turn, untimed.
     """
     passes = defaultdict(list)
     for _ in range(1 + repeats):
@@ -220,43 +203,57 @@ def seconds_per_image(
     return {name: statistics.median(values[1:]) for name, values in passes.items()}  # the first pass warms up
 
 
-def measure(paths: list[str], folder: str, args: argparse.Namespace) -> None:
-    """Print a row for each pipeline. Shards are written to ``folder``."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch and OpenCV compute on one thread, as in a worker of a data loader."""
+    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv2_threads)
+
+
+def benchmark(
+    paths: Sequence[str],
+    crop_size: int,
+    repeats: int,
+    shard_folder: str | None = None,
+    cold: bool = False,
+    json: str | None = None,
+) -> None:
+    """Print a table with a row for each pipeline.
+
+    A step's time is that of the pipeline up to its end, less that of the pipeline up to its start.
+
+    Args:
+        paths: Of the images.
+        crop_size: Side of the crops in pixels.
+        repeats: Timed passes over the images of each pipeline.
+        shard_folder: Folder to make, with shards of the images to read as well; None: no shards.
+        cold: Drop the files from the system's cache before each turn.
+        json: File to write rows and environment to.
+    """
     np.random.seed(0)
-    crop = LoadRandomResizedCrop(args.crop_size)
+    crop = LoadRandomResizedCrop(crop_size)
     pipelines = dict(plain=plain(crop), mmcnv2=ours(crop, from_folder))
-    if args.shards:
-        pipelines['shards'] = ours(crop, from_shards(paths, f'{folder}/shards'))
-    shards = list(Path(folder).glob('shards/*.tar'))
-    prepare = (lambda turn: drop_from_cache([*turn, *shards])) if args.cold else (lambda turn: None)
+    shards: list[Path] = []
+    if shard_folder is not None:
+        pipelines['shards'] = ours(crop, from_shards(paths, shard_folder))
+        shards = list(Path(shard_folder).glob('*.tar'))
     parts = {
         (name, step): part for name, pipeline in pipelines.items() for step, part in zip(STEPS, pipeline, strict=True)
     }
     about = dict(environment=environment('cpu'), images=describe(paths), crops=compare_decoding(paths, crop))
-    seconds = seconds_per_image(parts, paths, args.repeats, prepare)
+    prepare = (lambda turn: drop_from_cache([*turn, *shards])) if cold else (lambda turn: None)
+    seconds = seconds_per_image(parts, paths, repeats, prepare)
 
     columns = ['pipeline', *(f'{step} (ms)' for step in STEPS), 'images/s', 'mmcnv2 is faster by']
-    table = Table(columns, args.json, **about)
+    table = Table(columns, json, **about)
     for name in pipelines:
         ends = [seconds[name, step] for step in STEPS]
         steps = {f'{step} (ms)': 1000 * s for step, s in zip(STEPS, np.diff(ends, prepend=0), strict=True)}
         speed_up = ends[-1] / seconds['mmcnv2', STEPS[-1]]
         table.add(pipeline=name, **steps, **{'images/s': 1 / ends[-1], 'mmcnv2 is faster by': speed_up})
-
-
-def main() -> None:
-    args = parse_args()
-    torch.set_num_threads(1)  # as in a worker of a data loader
-    cv2.setNumThreads(0)
-    with tempfile.TemporaryDirectory() as folder:
-        if args.data_root is None:
-            make_photos(folder, args.num_images, *args.make)
-        try:
-            paths = find_images(args.data_root or folder, args.num_images)
-        except FileNotFoundError as error:
-            sys.exit(f'--data-root {args.data_root}: {error}')
-        measure(paths, folder, args)
-
-
-if __name__ == '__main__':
-    main()

@@ -1,51 +1,27 @@
-"""Time of a pre-training step of two processes beside one, and what scaling_model.py makes of its parts.
+"""Time of a pre-training step of two processes beside one, and what ``scaling.py`` predicts from its parts.
 
-    python tools/analysis_tools/benchmark_ddp.py --batch-sizes 1 4 16
-
-Two processes on this machine, joined by gloo, one thread each, fp32, take turns, step by step:
-
-    alone       one process steps, the other waits
-    both        both step, without exchanging gradients
-    all-reduce  both exchange gradients, in DDP's buckets, and do nothing else
-    DDP         both step with DistributedDataParallel
-
-``efficiency`` is alone / DDP. ``predicted`` is the length of a DDP step by the model, from the measured parts: alone
-or both, and of the all-reduce what does not hide behind two thirds of that.
+The help of ``mmcnv2 benchmark-ddp`` says what the columns are.
 """
 
-import argparse
 import os
 import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
-from measure import Table, environment
-from scaling_model import BUCKET, exposed_ms, num_buckets
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.registry import MODELS
+
+from .measure import Table, environment
+from .scaling import BUCKET, exposed_ms, num_buckets
 
 COLUMNS = ['images a process', 'alone (ms)', 'both (ms)', 'all-reduce (ms)', 'DDP (ms)', 'efficiency']
 COLUMNS += ['predicted from alone (ms)', 'error', 'predicted from both (ms)', 'error from both']
 PROCESSES = 2
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--arch', choices=ARCHITECTURES, default='atto')
-    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[1, 4, 16], help='images of a process')
-    parser.add_argument('--image-size', type=int, default=224)
-    parser.add_argument('--repeats', type=int, default=11, help='timed turns, after two that warm up')
-    parser.add_argument('--json', help='write rows and environment to this file')
-    args = parser.parse_args()
-    if min(args.repeats, *args.batch_sizes) < 1:
-        parser.error(f'--repeats and --batch-sizes must be at least 1, got {args.repeats} and {args.batch_sizes}')
-    return args
 
 
 class Loss(nn.Module):
@@ -60,7 +36,7 @@ class Loss(nn.Module):
 
 
 def make_step(model: nn.Module, images: Tensor) -> Callable[[], None]:
-    """A training step."""
+    """Return a training step of a model whose output is the loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
@@ -71,11 +47,10 @@ def make_step(model: nn.Module, images: Tensor) -> Callable[[], None]:
     return step
 
 
-def contenders(args: argparse.Namespace, rank: int, batch_size: int) -> dict[str, Callable[[], object]]:
-    """What takes turns."""
+def make_steps(arch: str, images: Tensor, rank: int) -> dict[str, Callable[[], object]]:
+    """Return what takes turns in the process ``rank``, by the name of its column."""
     torch.manual_seed(0)
-    model = Loss(args.arch)
-    images = torch.randn(batch_size, 3, args.image_size, args.image_size)
+    model = Loss(arch)
     gradients = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     plain = make_step(model, images)
     return {
@@ -87,7 +62,7 @@ def contenders(args: argparse.Namespace, rank: int, batch_size: int) -> dict[str
 
 
 def milliseconds(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median of each, from when both processes begin to when both are done."""
+    """Return the median of each step, from when both processes begin to when both are done."""
     times = {name: [] for name in steps}
     for _ in range(2 + repeats):
         for name, step in steps.items():
@@ -100,7 +75,11 @@ def milliseconds(steps: dict[str, Callable[[], object]], repeats: int) -> dict[s
 
 
 def row(batch_size: int, parameters: int, ms: dict[str, float]) -> dict[str, float]:
-    """What is measured and what the model says."""
+    """Return a row of the table.
+
+    ``efficiency`` is alone / DDP. ``predicted`` is the length of a DDP step by the model, from the measured parts:
+    alone or both, and the part of the all-reduce that does not overlap with two thirds of that.
+    """
     result = {'images a process': batch_size, **ms, 'efficiency': ms['alone (ms)'] / ms['DDP (ms)']}
     for source, error in (('alone', 'error'), ('both', 'error from both')):
         compute = ms[f'{source} (ms)']
@@ -109,27 +88,35 @@ def row(batch_size: int, parameters: int, ms: dict[str, float]) -> dict[str, flo
     return result
 
 
-def work(rank: int, args: argparse.Namespace, port: int) -> None:
-    """One of the processes; the first one prints."""
+def work(
+    rank: int, port: int, arch: str, batch_sizes: Sequence[int], image_size: int, repeats: int, json: str | None
+) -> None:
+    """Do the part of one process; the first one prints."""
     os.environ |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=PROCESSES)
     torch.set_num_threads(1)
-    parameters = sum(parameter.numel() for parameter in Loss(args.arch).parameters())
-    table = Table(COLUMNS, args.json, environment=environment('cpu'), arch=args.arch) if rank == 0 else None
-    for batch_size in args.batch_sizes:
-        ms = milliseconds(contenders(args, rank, batch_size), args.repeats)
+    parameters = sum(parameter.numel() for parameter in Loss(arch).parameters())
+    table = Table(COLUMNS, json, environment=environment('cpu'), arch=arch) if rank == 0 else None
+    for batch_size in batch_sizes:
+        images = torch.randn(batch_size, 3, image_size, image_size)
+        ms = milliseconds(make_steps(arch, images, rank), repeats)
         if table:
             table.add(**row(batch_size, parameters, ms))
     dist.destroy_process_group()
 
 
-def main() -> None:
-    args = parse_args()
+def benchmark(arch: str, batch_sizes: Sequence[int], image_size: int, repeats: int, json: str | None = None) -> None:
+    """Print a table with a row for each batch size.
+
+    Args:
+        arch: A key of ``ARCHITECTURES``.
+        batch_sizes: Images of a process.
+        image_size: Side in pixels, a multiple of 32.
+        repeats: Timed turns, after two that warm up.
+        json: File to write rows and environment to.
+    """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(work, (args, port), nprocs=PROCESSES)
-
-
-if __name__ == '__main__':
-    main()
+    arguments = (port, arch, batch_sizes, image_size, repeats, json)
+    torch.multiprocessing.spawn(work, arguments, nprocs=PROCESSES)

@@ -1,40 +1,24 @@
-"""Counts parameters and multiply-adds of the model of a config, for one image, dense and masked.
+"""Parameters and multiply-adds of the model of a config, for one image, dense and masked.
 
-python tools/analysis_tools/get_flops.py configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py
-python tools/analysis_tools/get_flops.py configs/toy/mask-rcnn_convnextv2-atto_toy-scenes.py --shape 96 96
-
-Multiply-adds (MACs) are those of convolutions, with every tap of a kernel, and of matrix products in a forward pass;
-biases, norms, activations, resizing and RoIAlign are not counted. The pass is
-
-  FCMAE       the loss: encoder, decoder, pixels of the removed patches. 'dense' encodes the full grid, 'masked' the
-              visible tokens only. (A backend may do more than that: 'torch' computes the depthwise convolutions, 1.5 %
-              of a dense base, on the full grid.)
-  detectors   mmdet's mode 'tensor': the box head on as many proposals as test_cfg.rpn.max_per_img allows, the mask
-              head on the first 100 of them (mmdet's cascade: each of its mask heads on all of them)
-  segmenters  mmseg's mode 'tensor': without the auxiliary head, which only training uses
-
-Tensors are fake, with a shape and no values: nothing is computed, and neither weights nor data are needed.
+Tensors are fake, with a shape and no values: nothing is computed, and neither weights nor data are needed. What is
+counted is said by the help of ``mmcnv2 get-flops``.
 """
 
-import argparse
 import copy
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcnv2.cli.arguments import load_config
 from mmcnv2.models import FCMAE, ConvNeXtV2
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.models.sparse.layout import VisibleTokens
@@ -45,7 +29,14 @@ SPLIT = ('', 'backbone', 'roi_head')  # modules whose parts are listed, by name 
 
 @dataclass
 class Part:
-    """A part of the model. ``macs``: multiply-adds 'dense' and, with a mask, 'masked'. ``parts`` add up to it."""
+    """A part of a model.
+
+    Args:
+        name: In the table.
+        parameters: Number of values.
+        macs: Multiply-adds: 'dense' and, with a mask, 'masked'.
+        parts: Its own parts, which add up to it; may be empty.
+    """
 
     name: str
     parameters: int
@@ -53,32 +44,52 @@ class Part:
     parts: list['Part'] = field(default_factory=list)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of a config file')
-    parser.add_argument(
-        '--shape',
-        nargs=2,
-        type=int,
-        metavar=('H', 'W'),
-        help=f'height and width of the image, multiples of {PATCH_SIZE} (default: those of the training images)',
-    )
-    parser.add_argument(
-        '--mask-ratio',
-        type=float,
-        metavar='R',
-        help='share of removed patches, in (0, 1) (default: that of FCMAE; of other models it masks the backbone)',
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as in tools/train.py'
-    )
-    parser.add_argument('--json', metavar='FILE', help='save the numbers, not rounded')
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)  # load_config reads them; nothing is run here
-    return parser.parse_args()
+def count(
+    cfg: Config, shape: Sequence[int] | None = None, mask_ratio: float | None = None
+) -> tuple[dict[str, Any], Part]:
+    """Count parameters and multiply-adds of the model of a config.
+
+    Args:
+        cfg: With ``model``.
+        shape: (H, W) of the image; None: those of the training images.
+        mask_ratio: Share of removed patches, in (0, 1); None: that of FCMAE, and no mask for other models.
+
+    Returns:
+        What was counted (``model``, ``image_size``, of detectors ``proposals``, with a mask ``mask_ratio``,
+        ``patches`` and ``visible_patches``), and the whole model with its parts.
+
+    Raises:
+        InputError: If the model cannot be built or run, or an argument does not fit.
+    """
+    model = build_model(cfg)
+    size = image_size(cfg, shape)
+    facts: dict[str, Any] = dict(model=type(model).__name__, image_size=size)
+    if proposals := fix_proposals(model):
+        facts |= dict(proposals=proposals)
+    mask_ratio = getattr(model, 'mask_ratio', None) if mask_ratio is None else mask_ratio
+    if mask_ratio is None:
+        counts = dict(dense=count_macs(model, size, None, 'dense'))
+    else:
+        mask = random_mask(1, (size[0] // PATCH_SIZE, size[1] // PATCH_SIZE), mask_ratio)
+        counts = dict(dense=count_macs(model, size, mask, 'dense'), masked=count_macs(model, size, mask, 'auto'))
+        facts |= dict(mask_ratio=mask_ratio, patches=mask.numel(), visible_patches=int((~mask).sum()))
+    return facts, make_part('total', '', model, counts)
+
+
+def title(facts: dict[str, Any]) -> str:
+    """Return what ``count`` has counted as a line of text."""
+    height, width = facts['image_size']
+    text = f'{facts["model"]}, one image of {height}x{width}'
+    if 'proposals' in facts:
+        text += f', {facts["proposals"]} proposals'
+    if 'mask_ratio' in facts:
+        text += f', {facts["visible_patches"]} of {facts["patches"]} patches visible'
+        text += f' (mask ratio {facts["mask_ratio"]})'
+    return text
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of a config in evaluation mode, its parameters fake tensors on the CPU.
+    """Return the model of a config in evaluation mode, its parameters fake tensors on the CPU.
 
     Raises:
         ConfigError: If there is no model, or it cannot be built, or its backbone is another one.
@@ -98,8 +109,8 @@ def build_model(cfg: Config) -> nn.Module:
         return model.to_empty(device='cpu').eval()
 
 
-def image_size(cfg: Config, shape: list[int] | None) -> tuple[int, int]:
-    """Height and width: ``shape``, or what the preprocessor or the pipeline of a config give all training images.
+def image_size(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int]:
+    """Return height and width: ``shape``, or the size that preprocessor or pipeline give to all training images.
 
     Raises:
         ConfigError: If the config does not fix them, or they are no positive multiples of the patch size.
@@ -131,8 +142,9 @@ def _training_size(cfg: Config) -> tuple[int, int] | None:
 
 
 def fix_proposals(model: nn.Module) -> int | None:
-    """Frees a two-stage detector of what depends on values and is not counted: NMS leaves as many boxes as it may,
-    and RoIAlign returns a tensor of the right shape.
+    """Replace what depends on values in a two-stage detector, and is not counted.
+
+    NMS leaves as many boxes as it may, and RoIAlign returns a tensor of the right shape.
 
     Returns:
         The number of proposals, None for other models.
@@ -156,15 +168,18 @@ def fix_proposals(model: nn.Module) -> int | None:
 
 
 def visible_depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: VisibleTokens) -> Tensor:
-    """A ``DepthwiseConv`` to be counted: every tap at every visible token. The count does not depend on where the
-    tokens are, so here they stand below each other: (N, K*s*s, C) as a map (N, C, K*s*s, 1)."""
+    """Compute a ``DepthwiseConv`` to be counted: every tap at every visible token.
+
+    The count does not depend on where the tokens are, so the tokens (N, K*s*s, C) are taken as a map of one column
+    (N, C, K*s*s, 1).
+    """
     column = x.transpose(1, 2).unsqueeze(-1)
     column = F.conv2d(column, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
     return column.squeeze(-1).transpose(1, 2)
 
 
 def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, backend: str) -> dict[str, int]:
-    """Multiply-adds within the calls of each module, by its name in ``model``; '' has all of them.
+    """Return the multiply-adds within the calls of each module, by its name in ``model``; '' has all of them.
 
     Args:
         model: From ``build_model``.
@@ -197,9 +212,13 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
 
 
 def make_part(name: str, path: str, module: nn.Module, counts: dict[str, dict[str, int]]) -> Part:
-    """A module, called ``name`` in the table and ``path`` in the model, with its parts if it is in ``SPLIT``.
+    """Return a module with its parts, if it is in ``SPLIT``.
 
-    ``counts`` has the result of ``count_macs`` for 'dense' and 'masked'.
+    Args:
+        name: In the table.
+        path: In the model.
+        module: The module.
+        counts: Results of ``count_macs`` for 'dense' and, with a mask, 'masked'.
     """
     parameters = sum(parameter.numel() for parameter in module.parameters())
     part = Part(name, parameters, {way: _macs(path, module, counts[way]) for way in counts})
@@ -227,14 +246,14 @@ def make_part(name: str, path: str, module: nn.Module, counts: dict[str, dict[st
 
 
 def _macs(path: str, module: nn.Module, counts: dict[str, int]) -> int:
-    """The count of a module, or, where it is not called itself, the sum of its children's."""
+    """Return the count of a module, or, if it is not called itself, the sum of its children's."""
     if path in counts:
         return counts[path]
     return sum(_macs(f'{path}.{name}', child, counts) for name, child in module.named_children())
 
 
 def table(total: Part) -> str:
-    """The parts, indented by level, and the total, as aligned text."""
+    """Return the parts, indented by level, and the total as aligned text."""
     unit, scale = ('G', 1e9) if max(total.macs.values()) >= 1e9 else ('M', 1e6)
     rows = [['part', 'parameters (M)', *(f'{way} ({unit} MACs)' for way in total.macs)]]
     rows[0] += ['dense / masked'] if 'masked' in total.macs else []
@@ -253,35 +272,3 @@ def table(total: Part) -> str:
     lines = ['  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     rule = '-' * len(lines[0])
     return '\n'.join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
-
-
-def main() -> None:
-    args = parse_args()
-    try:
-        cfg = load_config(args)
-        model = build_model(cfg)
-        size = image_size(cfg, args.shape)
-        title = f'{type(model).__name__}, one image of {size[0]}x{size[1]}'
-        facts = dict(config=args.config, image_size=size)
-        if proposals := fix_proposals(model):
-            title += f', {proposals} proposals'
-            facts |= dict(proposals=proposals)
-        mask_ratio = getattr(model, 'mask_ratio', None) if args.mask_ratio is None else args.mask_ratio
-        if mask_ratio is None:
-            counts = dict(dense=count_macs(model, size, None, 'dense'))
-        else:
-            mask = random_mask(1, (size[0] // PATCH_SIZE, size[1] // PATCH_SIZE), mask_ratio)
-            counts = dict(dense=count_macs(model, size, mask, 'dense'), masked=count_macs(model, size, mask, 'auto'))
-            visible = int((~mask).sum())
-            title += f', {visible} of {mask.numel()} patches visible (mask ratio {mask_ratio})'
-            facts |= dict(mask_ratio=mask_ratio, patches=mask.numel(), visible_patches=visible)
-        total = make_part('total', '', model, counts)
-        print(f'{title}\n\n{table(total)}\n\nMACs: multiply-adds of convolutions and matrix products (see --help)')
-        if args.json:
-            Path(args.json).write_text(json.dumps(facts | asdict(total), indent=2) + '\n')
-    except (ConfigError, ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-
-
-if __name__ == '__main__':
-    main()

@@ -1,44 +1,66 @@
-"""Trains for many iterations and tells whether memory and open files stay as they are.
+"""Whether memory and open files of a long training stay constant.
 
-    python tools/analysis_tools/steady_state.py configs/toy/fcmae_convnextv2-atto_toy-scenes.py --iterations 2000
-
-Every ten iterations it notes the resident memory of the process and its data loader workers, the files that they have
-open, and the loss. At the end it prints slopes (least squares, after --warmup) and the range, and with --picture draws
-them. Validation, checkpoints and pictures happen when the config says; --cfg-options changes that.
+Every ten iterations the resident memory of the process and its data loader workers, the files that they have open, and
+the loss are recorded.
 """
 
-import argparse
 import contextlib
-import json
 import math
 import os
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmcnv2.cli.arguments import add_config_arguments, load_config
-from mmcnv2.cli.errors import errors_in_one_line
 from mmcnv2.engine.runner import build_runner
+from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.preflight import check_dataset_paths
 
-EVERY = 10
-PAGE = os.sysconf('SC_PAGE_SIZE') / 2**20  # MB
+EVERY = 10  # iterations
+PAGE = os.sysconf('SC_PAGE_SIZE') / 2**20  # MiB
+
+Row = tuple[int, float, int, float]  # iteration, resident memory (MiB), open files, loss
 
 
-class LongEnough(Exception):
-    """The run has had its iterations."""
+class Done(Exception):
+    """The training has had its iterations."""
+
+
+def record(cfg: Config, iterations: int, allow_pickle: bool = False) -> list[Row]:
+    """Train for a number of iterations and return the rows that were recorded.
+
+    Validation, checkpoints and pictures happen when the config says.
+
+    Args:
+        cfg: Of a training, with ``work_dir``; its number of epochs or iterations is changed.
+        iterations: How many.
+        allow_pickle: See ``install_safe_loaders``.
+
+    Raises:
+        InputError: If a data set is missing.
+    """
+    install_safe_loaders(cfg, allow_pickle)
+    cfg.train_cfg.update({key: iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
+    check_dataset_paths(cfg, ('train', 'val'))
+    runner = build_runner(cfg)
+    recorder = ResourceRecorder(iterations)
+    runner.register_hook(recorder)
+    with contextlib.suppress(Done):
+        runner.train()
+    return recorder.rows
 
 
 class ResourceRecorder(Hook):
-    """Rows of iteration, resident memory (MB), open files and loss, until ``iterations`` are done."""
+    """Record a row every ten iterations, and end the training after ``iterations``."""
 
     priority = 'LOWEST'  # after checkpoints and pictures of the same iteration
 
     def __init__(self, iterations: int) -> None:
         self.iterations = iterations
-        self.rows: list[tuple[int, float, int, float]] = []
+        self.rows: list[Row] = []
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -50,7 +72,7 @@ class ResourceRecorder(Hook):
             files = sum(len(os.listdir(f'/proc/{pid}/fd')) for pid in processes)
             self.rows.append((done, memory, files, outputs['loss'].item()))
         if done == self.iterations:
-            raise LongEnough
+            raise Done
 
 
 def _children(pid: int) -> list[int]:
@@ -61,8 +83,13 @@ def _resident(pid: int) -> float:
     return int(Path(f'/proc/{pid}/statm').read_text().split()[1]) * PAGE
 
 
-def summary(rows: list[tuple[int, float, int, float]], warmup: int) -> dict[str, float]:
-    """Slopes per 100 iterations after ``warmup``, ranges, and whether the loss was finite throughout."""
+def summary(rows: list[Row], warmup: int) -> dict[str, float]:
+    """Return slopes (least squares, per 100 iterations), ranges, and whether the loss was always finite.
+
+    Args:
+        rows: From ``record``.
+        warmup: Slopes and ranges are those after this iteration.
+    """
     kept = np.array([row for row in rows if row[0] > warmup])
     iterations, memory, files, _ = kept.T
     return dict(
@@ -79,49 +106,15 @@ def summary(rows: list[tuple[int, float, int, float]], warmup: int) -> dict[str,
     )
 
 
-def draw(rows: list[tuple[int, float, int, float]], path: str) -> None:
-    """Memory, open files and loss over the iterations."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
+def draw(rows: list[Row], path: str) -> None:
+    """Draw memory, open files and loss over the iterations to an image file."""
     iterations, *columns = np.array(rows).T
-    figure, axes = plt.subplots(len(columns), 1, sharex=True, figsize=(8, 6), layout='constrained')
-    for axis, values, name in zip(axes, columns, ('resident memory (MB)', 'open files', 'loss'), strict=True):
+    figure = Figure(figsize=(8, 6), layout='constrained')
+    axes = figure.subplots(len(columns), 1, sharex=True)
+    for axis, values, name in zip(axes, columns, ('resident memory (MiB)', 'open files', 'loss'), strict=True):
         axis.plot(iterations, values)
         axis.set_ylabel(name)
         if name != 'loss':
             axis.set_ylim(0, 1.2 * values.max())
     axes[-1].set_xlabel('iterations')
     figure.savefig(path, dpi=100)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_config_arguments(parser)
-    parser.add_argument('--iterations', type=int, default=2000)
-    parser.add_argument('--warmup', type=int, default=500, help='iterations before memory must be steady')
-    parser.add_argument('--picture', metavar='FILE.png', help='draw memory, open files and loss')
-    parser.add_argument('--json', metavar='FILE', help='write all rows')
-    args = parser.parse_args()
-    if not args.warmup + 2 * EVERY <= args.iterations:
-        parser.error(f'--iterations must be at least --warmup + {2 * EVERY}, got {args.iterations} and {args.warmup}')
-    recorder = ResourceRecorder(args.iterations)
-    with errors_in_one_line(), contextlib.suppress(LongEnough):
-        cfg = load_config(args)
-        cfg.train_cfg.update({key: args.iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
-        check_dataset_paths(cfg, ('train', 'val'))
-        runner = build_runner(cfg)
-        runner.register_hook(recorder)
-        runner.train()
-    if args.json:
-        Path(args.json).write_text(json.dumps(recorder.rows))
-    if args.picture:
-        draw(recorder.rows, args.picture)
-    for name, value in summary(recorder.rows, args.warmup).items():
-        print(f'{name}: {value:.4g}' if isinstance(value, float) else f'{name}: {value}')
-
-
-if __name__ == '__main__':
-    main()

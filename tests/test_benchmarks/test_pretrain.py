@@ -1,31 +1,36 @@
-"""tools/analysis_tools/benchmark_pretrain.py started as a user starts it, and the yardstick that it compares with."""
+"""mmcnv2 benchmark-pretrain, and the baseline that it compares with."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
+from helpers.commands import call, refusal
 from helpers.models import ARCH, build_fcmae, case, double_weights, error
+from helpers.processes import run
 
+from mmcnv2.benchmarks import plain_fcmae, pretrain
+from mmcnv2.benchmarks.data import one_thread
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import random_mask
 
 COLUMNS = ['arch', 'batch', 'backend', 'images/s', 'speed-up', 'MiB', 'memory']
-
-
-def benchmark(root, *arguments):
-    command = [sys.executable, 'tools/analysis_tools/benchmark_pretrain.py', *map(str, arguments)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+SMALL = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 0)
+BACKENDS = ('--backends', 'dense', 'torch')
 
 
 @pytest.mark.parametrize('part', ['encoder', 'whole'])
-def test_a_row_for_every_backend(root, tmp_path, part):
-    small = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 0)
-    backends = ('--backends', 'dense', 'torch')
-    run = benchmark(root, *small, *backends, '--part', part, '--json', tmp_path / 'rows.json')
-    assert run.returncode == 0, run.stderr
-    header, _, *lines = [line for line in run.stdout.splitlines() if line.startswith('|')]
+def test_a_row_for_every_backend(root, tmp_path, capfd, part):
+    arguments = (*SMALL, *BACKENDS, '--part', part, '--json', tmp_path / 'rows.json')
+    if part == 'whole':  # as a user starts it
+        done = run(root, sys.executable, 'tools/analysis_tools/benchmark_pretrain.py', *arguments)
+        assert done.returncode == 0, done.stderr
+        output = done.stdout
+    else:
+        with one_thread():
+            call('benchmark-pretrain', *arguments)
+        output = capfd.readouterr().out
+    header, _, *lines = [line for line in output.splitlines() if line.startswith('|')]
     assert [cell.strip() for cell in header.strip('|').split('|')] == COLUMNS
     assert len(lines) == 3
 
@@ -41,47 +46,64 @@ def test_a_row_for_every_backend(root, tmp_path, part):
     assert tokens['memory'] < dense['memory']
 
 
+def test_a_backend_that_computes_something_else_is_not_timed(monkeypatch):
+    build = pretrain.build
+
+    def build_wrongly(name, arch, weights, device):
+        model = build(name, arch, weights, device)
+        if name == 'torch':
+            with torch.no_grad():
+                model.backbone.stages[3][0].pwconv2.bias += 0.1
+        return model
+
+    monkeypatch.setattr(pretrain, 'build', build_wrongly)
+    monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
+    workload = pretrain.Workload('encoder', 64, 0.6, 'cpu', 'fp32')
+    with pytest.raises(RuntimeError, match=r'the loss of torch is .*, that of plain '):
+        pretrain.compare('atto', 1, ['dense', 'torch'], workload, repeats=1, warmup=0)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (('--image-size', 100), '--image-size must be positive and divisible by 32, got 100'),
-        (('--batch-sizes', 1, 2, 3), '--batch-sizes takes one positive number, or one for each of'),
-        (('--batch-sizes', 0), '--batch-sizes takes one positive number'),
-        (('--mask-ratio', 1.5), '--mask-ratio: '),
-        (('--repeats', 0), '--repeats must be at least 1'),
-        (('--backends', 'cuda'), "invalid choice: 'cuda'"),
+        (('--batch-sizes', 1, 2, 3), "--batch-sizes takes one number, or one for each of ['atto', 'tiny'], got [1, 2"),
+        (('--batch-sizes', 0), '--batch-sizes must be positive, got [0]'),
+        (('--mask-ratio', 1.5), 'mask_ratio must lie between 0 and 1, both excluded, got 1.5'),
+        (('--image-size', 32), 'images of at least two 32x32 patches, got a grid of 1x1'),
+        (('--repeats', 0), '--repeats must be positive, got 0'),
+        (('--warmup', -1), '--warmup must be at least 0, got -1'),
+        (
+            ('--archs', 'tiny', 'small'),
+            "--archs must be one of atto, femto, pico, nano, tiny, base, large, huge, got 's",
+        ),
+        (('--backends', 'cuda'), "--backends must be one of auto, dense, spconv, torch, triton, got 'cuda'"),
+        (('--dtype', 'fp64'), "--dtype must be one of fp32, bf16, fp16, got 'fp64'"),
+        (('--device', 'cuda:99'), '--device must be one of auto, cpu'),
     ],
 )
-def test_bad_arguments(root, arguments, message):
-    run = benchmark(root, *arguments)
-    assert run.returncode == 2
-    assert message in run.stderr
-    assert 'Traceback' not in run.stderr
+@pytest.mark.parametrize('command', ['benchmark-pretrain', 'profile-pretrain'])
+def test_bad_arguments(command, arguments, message):
+    assert message in refusal(command, *arguments)
 
 
-@pytest.fixture
-def plain_fcmae(root, monkeypatch):
-    monkeypatch.syspath_prepend(root / 'tools/analysis_tools')
-    return __import__('plain_fcmae')
-
-
-def test_the_yardstick_computes_the_same(plain_fcmae):
+def test_the_baseline_computes_the_same():
     """Loss and all gradients of our model, in float64."""
     _, images, mask = case('square')
     model = build_fcmae(ARCH, decoder_embed_dims=12).double()
-    yardstick = plain_fcmae.FCMAE(**ARCH, decoder_embed_dims=12).double()
-    yardstick.load_state_dict(double_weights(model))
+    baseline = plain_fcmae.FCMAE(**ARCH, decoder_embed_dims=12).double()
+    baseline.load_state_dict(double_weights(model))
 
-    losses = [model.loss(images, mask=mask)['loss'], yardstick(images, mask)]
+    losses = [model.loss(images, mask=mask)['loss'], baseline(images, mask)]
     assert error(losses[1].detach(), losses[0].detach()) < 1e-12
     for loss in losses:
         loss.backward()
     expected = dict(model.named_parameters())
-    for name, parameter in yardstick.named_parameters():
+    for name, parameter in baseline.named_parameters():
         assert error(parameter.grad, expected[name].grad) < 1e-9, name
 
 
-def test_the_yardstick_keeps_what_its_modules_keep(plain_fcmae):
+def test_the_baseline_keeps_what_its_modules_keep():
     """Per position and channel: 19 and a little, as autograd keeps for a block written with modules."""
     arch = ARCHITECTURES['atto']
     model = plain_fcmae.FCMAE(**arch)

@@ -8,7 +8,7 @@ network works on one position at a time, on tensors (N, ..., C) with the channel
 layout         tokens of a stage       used for
 ============== ======================= ============================================
 FullGrid       (N, H, W, C)            no mask
-MaskedGrid     (N, H, W, C)            ``sparse_backend='dense'``, the yardstick
+MaskedGrid     (N, H, W, C)            ``sparse_backend='dense'``, the reference
 VisibleTokens  (N, K*s*s, C)           every other backend; K visible patches of s x s
 ============== ======================= ============================================
 """
