@@ -1,21 +1,19 @@
 """mmcnv2 benchmark-backbone as a user starts it."""
 
 import json
-import sys
 
 import pytest
 from helpers.commands import refusal
-from helpers.processes import run
 
 from mmcnv2.benchmarks import backbone
 
 COLUMNS = ['arch', 'size', 'batch', 'network', 'images/s', 'mmcnv2 is faster by', 'MiB', 'mmcnv2 keeps']
 
 
-def test_a_row_for_every_network(root, tmp_path):
+def test_a_row_for_every_network(tools, tmp_path):
     small = ('--archs', 'atto', '--image-sizes', 64, 128, '--repeats', 1, '--warmup', 0)
-    done = run(
-        *(root, sys.executable, 'tools/analysis_tools/benchmark_backbone.py', *small),
+    done = tools.run(
+        *('tools/analysis_tools/benchmark_backbone.py', *small),
         *('--against', 'plain', '--json', tmp_path / 'rows.json'),
     )
     assert done.returncode == 0, done.stderr

@@ -1,14 +1,12 @@
 """mmcnv2 benchmark-data on a few images."""
 
 import json
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.commands import call, refusal
-from helpers.processes import run
 
 COLUMNS = ['pipeline', 'read (ms)', 'decode (ms)', 'crop, resize, flip (ms)', 'pack (ms)', 'images/s']
 
@@ -17,10 +15,9 @@ def cells(line):
     return [cell.strip() for cell in line.strip('|\n').split('|')]
 
 
-def test_images_that_it_makes(root, tmp_path):
+def test_images_that_it_makes(tools, tmp_path):
     made = ('--make', 200, 120, '--num-images', 2, '--repeats', 1, '--crop-size', 32)
-    command = (sys.executable, 'tools/analysis_tools/benchmark_data.py', *made, '--json', tmp_path / 'data.json')
-    done = run(root, *command)
+    done = tools.run('tools/analysis_tools/benchmark_data.py', *made, '--json', tmp_path / 'data.json')
     assert done.returncode == 0, done.stderr
     assert 'images: 2, on average 200 x 120 pixels' in done.stdout
     header, _, *rows = [cells(line) for line in done.stdout.splitlines() if line.startswith('|')]

@@ -2,12 +2,10 @@
 
 import json
 import re
-import sys
 
 import pytest
 import torch
 from helpers.commands import call, refusal
-from helpers.processes import run
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -181,9 +179,9 @@ def test_pretraining_recipe(capsys):
     assert list(row)[-1] == 'total' and {'stages.0', 'stages.3', 'proj', 'decoder'} < set(row)
 
 
-def test_a_segmenter_is_measured_as_a_user_starts_it(root):
-    """In a fresh process, as mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
-    done = run(root, sys.executable, 'tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)
+def test_a_segmenter_is_measured_as_a_user_starts_it(tools):
+    """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
+    done = tools.run('tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)
     assert done.returncode == 0, done.stderr
     assert 'EncoderDecoder, one image of 64x64\n' in done.stdout
     assert 'decode_head' in done.stdout

@@ -1,13 +1,11 @@
 """mmcnv2 benchmark-pretrain, and the baseline that it compares with."""
 
 import json
-import sys
 
 import pytest
 import torch
 from helpers.commands import call, refusal
 from helpers.models import ARCH, build_fcmae, case, double_weights, error
-from helpers.processes import run
 
 from mmcnv2.benchmarks import plain_fcmae, pretrain
 from mmcnv2.benchmarks.data import one_thread
@@ -20,10 +18,10 @@ BACKENDS = ('--backends', 'dense', 'torch')
 
 
 @pytest.mark.parametrize('part', ['encoder', 'whole'])
-def test_a_row_for_every_backend(root, tmp_path, capfd, part):
+def test_a_row_for_every_backend(tools, tmp_path, capfd, part):
     arguments = (*SMALL, *BACKENDS, '--part', part, '--json', tmp_path / 'rows.json')
     if part == 'whole':  # as a user starts it
-        done = run(root, sys.executable, 'tools/analysis_tools/benchmark_pretrain.py', *arguments)
+        done = tools.run('tools/analysis_tools/benchmark_pretrain.py', *arguments)
         assert done.returncode == 0, done.stderr
         output = done.stdout
     else:
@@ -59,7 +57,7 @@ def test_a_backend_that_computes_something_else_is_not_timed(monkeypatch):
     monkeypatch.setattr(pretrain, 'build', build_wrongly)
     monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
     workload = pretrain.Workload('encoder', 64, 0.6, 'cpu', 'fp32')
-    with pytest.raises(RuntimeError, match=r'the loss of torch is .*, that of plain '):
+    with one_thread(), pytest.raises(RuntimeError, match=r'the loss of torch is .*, that of plain '):
         pretrain.compare('atto', 1, ['dense', 'torch'], workload, repeats=1, warmup=0)
 
 

@@ -1,18 +1,16 @@
 """mmcnv2 profile-pretrain as a user starts it, and how it sorts operators."""
 
 import json
-import sys
 
 import pytest
-from helpers.processes import run
 
 from mmcnv2.benchmarks.profiling import kind_of
 
 
-def test_the_parts_add_up(root, tmp_path):
+def test_the_parts_add_up(tools, tmp_path):
     small = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 1)
-    done = run(
-        *(root, sys.executable, 'tools/analysis_tools/profile_pretrain.py', *small),
+    done = tools.run(
+        *('tools/analysis_tools/profile_pretrain.py', *small),
         *('--backends', 'torch', '--json', tmp_path / 'rows.json'),
     )
     assert done.returncode == 0, done.stderr

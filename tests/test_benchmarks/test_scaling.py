@@ -1,12 +1,10 @@
 """The model of docs/scaling.md against numbers by hand, and mmcnv2 scaling-model and benchmark-ddp."""
 
 import json
-import sys
 
 import pytest
 import torch
 from helpers.commands import refusal
-from helpers.processes import run
 
 from mmcnv2.benchmarks import scaling
 from mmcnv2.registry import MODELS
@@ -50,10 +48,10 @@ def test_memory_by_hand():
     assert scaling.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
 
 
-def test_tables_of_two_recipes(root, tmp_path):
+def test_tables_of_two_recipes(tools, tmp_path):
     paths = [RECIPE.format('atto'), RECIPE.format('atto').replace('64xb64', '8xb64-accum8')]
     options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
-    done = run(root, sys.executable, 'tools/analysis_tools/scaling_model.py', *paths, *options)
+    done = tools.run('tools/analysis_tools/scaling_model.py', *paths, *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'scaling.png').stat().st_size > 10000
     with torch.device('meta'):
@@ -103,9 +101,9 @@ def test_a_recipe_that_does_not_say_how_many_images_a_step_has(tmp_path):
     assert 'config.py needs auto_scale_lr.base_batch_size' in refusal('scaling-model', path)
 
 
-def test_two_processes_beside_one(root, tmp_path):
-    options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 3, '--json', tmp_path / 'ddp.json']
-    done = run(root, sys.executable, 'tools/analysis_tools/benchmark_ddp.py', *options)
+def test_two_processes_beside_one(tools, tmp_path):
+    options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--json', tmp_path / 'ddp.json']
+    done = tools.run('tools/analysis_tools/benchmark_ddp.py', *options)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / 'ddp.json').read_text())['rows']
     assert row['images a process'] == 2 and row['efficiency'] == row['alone (ms)'] / row['DDP (ms)']

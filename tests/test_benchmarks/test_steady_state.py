@@ -2,12 +2,10 @@
 
 import json
 import re
-import sys
 
 import cv2
 import pytest
 from helpers.commands import refusal
-from helpers.processes import run
 
 from mmcnv2.benchmarks.steady_state import summary
 
@@ -28,9 +26,9 @@ def test_one_loss_that_is_not_finite_is_reported():
     assert not summary(rows, warmup=100)['loss_finite']
 
 
-def test_a_short_run(root, toy_scenes, tmp_path):
-    done = run(
-        *(root, sys.executable, 'tools/analysis_tools/steady_state.py'),
+def test_a_short_run(tools, toy_scenes, tmp_path):
+    done = tools.run(
+        *('tools/analysis_tools/steady_state.py',),
         *('configs/toy/fcmae_convnextv2-atto_toy-scenes.py', '--work-dir', tmp_path / 'w'),
         *('--iterations', '40', '--warmup', '20', '--picture', tmp_path / 'a.png', '--json', tmp_path / 'a.json'),
         *('--cfg-options', f'train_dataloader.dataset.data_root={toy_scenes}/unlabelled'),
