@@ -20,6 +20,10 @@ GROUPS = {
     'train and evaluate': ('train', 'test', 'check', 'configs'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
+    'analysis': (
+        *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
+        *('profile-pretrain', 'scaling-model', 'steady-state'),
+    ),
 }
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
 

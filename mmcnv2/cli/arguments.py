@@ -2,7 +2,9 @@
 
 import argparse
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -10,10 +12,9 @@ from mmcnv2.recipes import recipe_path, similar_recipe
 from mmcnv2.utils.errors import ConfigError, InputError
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing share."""
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """Add a config and the options that override its settings, for ``read_config``."""
     parser.add_argument('config', help='path of a config file, or a recipe of the package: mmcnv2::folder/NAME.py')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -22,6 +23,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, e.g. train_dataloader.batch_size=8 or '
         'train_dataloader.dataset.data_root=/data/coco; lists as key="[a,b]" or key=a,b',
     )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share."""
+    add_config_file(parser)
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument(
         '--allow-pickle',
@@ -56,23 +63,37 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: If the file does not exist or is not a valid config, or an option sets what no config has.
     """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    # In this order: command line, config, name of the config.
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    return cfg
+
+
+def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config and apply options.
+
+    Args:
+        config: As ``config_path`` takes it.
+        options: Values of ``--cfg-options`` by key.
+
+    Raises:
+        ConfigError: If the file does not exist or is not a valid config, or an option sets what no config has.
+    """
     from mmcnv2.preflight.settings import check_options  # imports torch
 
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    path = config_path(args.config)
+    path = config_path(config)
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise ConfigError(f'config {args.config} cannot be read: {type(error).__name__}: {error}') from error
-    options = args.cfg_options or {}
+        raise ConfigError(f'config {config} cannot be read: {type(error).__name__}: {error}') from error
+    options = options or {}
     check_options(cfg, options)
     try:
         cfg.merge_from_dict(options)
     except Exception as error:
         raise ConfigError(f'--cfg-options {options} do not fit the config: {type(error).__name__}: {error}') from error
-    cfg.launcher = args.launcher
-    # In this order: command line, config, name of the config.
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg
 
 
@@ -125,3 +146,15 @@ def check_positive(args: argparse.Namespace, *names: str) -> None:
         value = getattr(args, name)
         if min(value if isinstance(value, list | tuple) else [value]) <= 0:
             raise InputError(f'--{name.replace("_", "-")} must be positive, got {value}')
+
+
+def check_choices(args: argparse.Namespace, name: str, allowed: Collection[str]) -> None:
+    """Check that an argument, or each of a list, is one of the names that are allowed.
+
+    Raises:
+        InputError: Names the argument, its value and what is allowed.
+    """
+    value = getattr(args, name)
+    for given in value if isinstance(value, list) else [value]:
+        if given not in allowed:
+            raise InputError(f'--{name.replace("_", "-")} must be one of {", ".join(allowed)}, got {given!r}')

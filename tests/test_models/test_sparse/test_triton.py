@@ -56,14 +56,14 @@ def assert_close(problem_, tolerance):
 
 def test_tables_by_hand():
     mask = torch.tensor([[[True, False, False], [True, True, False]], [[False, True, True], [False, False, True]]])
-    places, patch_map = triton.neighbours(make_layout(mask, 'torch'), ring=1)
+    offsets, patch_map = triton.neighbours(make_layout(mask, 'torch'), ring=1)
     nothing = [-1] * 5
     assert patch_map.tolist() == [
         [nothing, [-1, -1, 0, 1, -1], [-1, -1, -1, 2, -1], nothing],
         [nothing, [-1, 3, -1, -1, -1], [-1, 4, 5, -1, -1], nothing],
     ]
-    assert places.tolist() == [7, 8, 13, 26, 31, 32]
-    assert places.dtype == patch_map.dtype == torch.int32
+    assert offsets.tolist() == [7, 8, 13, 26, 31, 32]
+    assert offsets.dtype == patch_map.dtype == torch.int32
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_only_what_needs_a_gradient_has_one(frozen):
 def test_custom_operators_keep_their_promises():
     """Fake implementation, autograd registration and schema, checked by torch's own tool."""
     layout, (x, weight, bias), _ = problem(3, 2, channels=3)
-    places, patch_map = (t.to(DEVICE) for t in triton.neighbours(layout, 1))
+    offsets, patch_map = (t.to(DEVICE) for t in triton.neighbours(layout, 1))
     taps = weight.detach().flatten(1).t().contiguous().requires_grad_()
-    torch.library.opcheck(triton._conv, (x, taps, bias, places, patch_map, 2))
-    torch.library.opcheck(triton._conv, (x, taps, None, places, patch_map, 2))
+    torch.library.opcheck(triton._conv, (x, taps, bias, offsets, patch_map, 2))
+    torch.library.opcheck(triton._conv, (x, taps, None, offsets, patch_map, 2))
 
 
 @pytest.mark.filterwarnings('ignore:Dynamo')
@@ -207,7 +207,7 @@ from mmcnv2.models.sparse.backends import triton as backend
 def compile_(kernel, block, **constants):
     constants |= dict(KERNEL=7, SUM=tl.float32, BLOCK_ROWS=block[0], BLOCK_CHANNELS=block[1])
     types = dict.fromkeys(('x', 'taps', 'bias', 'out', 'grad'), '*bf16')
-    types |= dict(partial='*fp32', places='*i32', patch_map='*i32')
+    types |= dict(partial='*fp32', offsets='*i32', patch_map='*i32')
     types |= dict.fromkeys(constants, 'constexpr')
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names}
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(k),): v for k, v in constants.items()})

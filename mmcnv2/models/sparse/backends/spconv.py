@@ -71,9 +71,9 @@ def index_pairs(
     centre = kernel_size**2 // 2
     source, order = pairs[0, : centre + 1].sort(dim=1)
     target = pairs[1, : centre + 1].gather(1, order)
-    there = source >= 0
+    is_pair = source >= 0
     # int64, since index_add_ on a CPU is three times slower with int32.
-    return torch.stack([source[there], target[there]]).long(), (*counts[:centre].tolist(), len(indices))
+    return torch.stack([source[is_pair], target[is_pair]]).long(), (*counts[:centre].tolist(), len(indices))
 
 
 class _DepthwiseConv(torch.autograd.Function):

@@ -49,65 +49,65 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, layout: Visib
         x, weight, bias = (t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, weight, bias))
     side = layout.side(x)
     ring = -(-(kernel_size // 2) // side)  # how many patches away the farthest neighbour is
-    places, patch_map = layout.table(
+    offsets, patch_map = layout.table(
         ('triton', ring, x.device), lambda: tuple(t.to(x.device, non_blocking=True) for t in neighbours(layout, ring))
     )
     # (k*k, C): the channels of a tap are contiguous.
     taps = weight.flatten(1).t().contiguous()
-    return _conv(x.contiguous(), taps, bias, places, patch_map, side)
+    return _conv(x.contiguous(), taps, bias, offsets, patch_map, side)
 
 
 def neighbours(layout: VisibleTokens, ring: int) -> tuple[Tensor, Tensor]:
     """Where patches are on the grid and which patch is where, the grid of each sample within a ring of nothing.
 
     Returns:
-        places: (N*K,) int32: index of each packed patch in ``patch_map.flatten()``.
+        offsets: (N*K,) int32: index of each packed patch in ``patch_map.flatten()``.
         patch_map: (N, h + 2 ring, w + 2 ring) int32: index among the N*K packed patches, -1 if there is none.
     """
     packed = torch.full(layout.mask.shape, -1, dtype=torch.int32)
     packed[~layout.mask] = torch.arange(layout.patches.numel(), dtype=torch.int32)
     patch_map = F.pad(packed, (ring, ring, ring, ring), value=-1)
-    places = (patch_map.flatten() >= 0).nonzero().flatten()
-    return places.to(torch.int32), patch_map
+    offsets = (patch_map.flatten() >= 0).nonzero().flatten()
+    return offsets.to(torch.int32), patch_map
 
 
 # Custom operators, so that torch.compile takes each as one node.
 @torch.library.custom_op('mmcnv2::masked_depthwise_conv', mutates_args=())
-def _conv(x: Tensor, taps: Tensor, bias: Tensor | None, places: Tensor, patch_map: Tensor, side: int) -> Tensor:
+def _conv(x: Tensor, taps: Tensor, bias: Tensor | None, offsets: Tensor, patch_map: Tensor, side: int) -> Tensor:
     with torch.cuda.device_of(x):  # Triton launches on the current device
-        return _launch_conv(x, taps, bias, places, patch_map, side)
+        return _launch_conv(x, taps, bias, offsets, patch_map, side)
 
 
 @_conv.register_fake
-def _(x: Tensor, taps: Tensor, bias: Tensor | None, places: Tensor, patch_map: Tensor, side: int) -> Tensor:
+def _(x: Tensor, taps: Tensor, bias: Tensor | None, offsets: Tensor, patch_map: Tensor, side: int) -> Tensor:
     return torch.empty_like(x)
 
 
 @torch.library.custom_op('mmcnv2::masked_depthwise_conv_backward', mutates_args=())
 def _conv_backward(
-    grad: Tensor, x: Tensor, taps: Tensor, places: Tensor, patch_map: Tensor, side: int
+    grad: Tensor, x: Tensor, taps: Tensor, offsets: Tensor, patch_map: Tensor, side: int
 ) -> tuple[Tensor, Tensor]:
     # What a token gives to its neighbours is what it gets from them through the kernel turned by 180 degrees.
     with torch.cuda.device_of(x):
-        grad_x = _launch_conv(grad, taps.flip(0), None, places, patch_map, side)
-        return grad_x, _launch_weight_gradient(grad, x, taps, places, patch_map, side)
+        grad_x = _launch_conv(grad, taps.flip(0), None, offsets, patch_map, side)
+        return grad_x, _launch_weight_gradient(grad, x, taps, offsets, patch_map, side)
 
 
 @_conv_backward.register_fake
-def _(grad: Tensor, x: Tensor, taps: Tensor, places: Tensor, patch_map: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, x: Tensor, taps: Tensor, offsets: Tensor, patch_map: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(taps)
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, taps, bias, places, patch_map, ctx.side = inputs
-    ctx.save_for_backward(x, taps, places, patch_map)
+    x, taps, bias, offsets, patch_map, ctx.side = inputs
+    ctx.save_for_backward(x, taps, offsets, patch_map)
     ctx.bias_dtype = None if bias is None else bias.dtype
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, taps, places, patch_map = ctx.saved_tensors
+    x, taps, offsets, patch_map = ctx.saved_tensors
     grad = grad.contiguous()
-    grad_x, grad_taps = _conv_backward(grad, x, taps, places, patch_map, ctx.side)
+    grad_x, grad_taps = _conv_backward(grad, x, taps, offsets, patch_map, ctx.side)
     grad_bias = None
     if ctx.bias_dtype is not None:
         grad_bias = grad.sum(dim=(0, 1), dtype=_sum_dtype(grad)).to(ctx.bias_dtype)
@@ -117,14 +117,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _conv.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _launch_conv(x: Tensor, taps: Tensor, bias: Tensor | None, places: Tensor, patch_map: Tensor, side: int) -> Tensor:
+def _launch_conv(
+    x: Tensor, taps: Tensor, bias: Tensor | None, offsets: Tensor, patch_map: Tensor, side: int
+) -> Tensor:
     out = torch.empty_like(x)
     channels = x.shape[2]
     rows = x.numel() // (side * channels)
     kernel_size = _kernel_size(taps)
     block_rows, block_channels = CONV_BLOCK
     _conv_kernel[triton.cdiv(rows, block_rows), triton.cdiv(channels, block_channels)](
-        *(x, taps, taps if bias is None else bias, out, places, patch_map),
+        *(x, taps, taps if bias is None else bias, out, offsets, patch_map),
         *(rows, patch_map.shape[2], channels),
         SIDE=side,
         RING=-(-(kernel_size // 2) // side),
@@ -138,7 +140,7 @@ def _launch_conv(x: Tensor, taps: Tensor, bias: Tensor | None, places: Tensor, p
 
 
 def _launch_weight_gradient(
-    grad: Tensor, x: Tensor, taps: Tensor, places: Tensor, patch_map: Tensor, side: int
+    grad: Tensor, x: Tensor, taps: Tensor, offsets: Tensor, patch_map: Tensor, side: int
 ) -> Tensor:
     channels = x.shape[2]
     rows = x.numel() // (side * channels)
@@ -148,7 +150,7 @@ def _launch_weight_gradient(
     chunks = triton.cdiv(rows, chunk)
     partial = x.new_empty(chunks, kernel_size**2, channels, dtype=_sum_dtype(x))
     _weight_gradient_kernel[kernel_size, chunks, triton.cdiv(channels, block_channels)](
-        *(grad, x, partial, places, patch_map),
+        *(grad, x, partial, offsets, patch_map),
         *(rows, patch_map.shape[2], channels, chunk),
         SIDE=side,
         RING=-(-(kernel_size // 2) // side),
@@ -185,7 +187,7 @@ def _conv_kernel(
     taps,
     bias,
     out,
-    places,
+    offsets,
     patch_map,
     rows,
     map_width,
@@ -201,9 +203,9 @@ def _conv_kernel(
     """Compute some rows of patches, some channels of the output."""
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     channel = tl.program_id(1) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
-    there = row < rows
+    in_rows = row < rows
     in_range = channel < channels
-    place = tl.load(places + row // SIDE, mask=there, other=0)
+    offset = tl.load(offsets + row // SIDE, mask=in_rows, other=0)
     first = tl.zeros((BLOCK_ROWS, BLOCK_CHANNELS), dtype=SUM)
     if HAS_BIAS:
         first += tl.load(bias + channel, mask=in_range, other=0).to(SUM)[None, :]
@@ -212,13 +214,13 @@ def _conv_kernel(
         sums = sums + (first,)
     for i in range(KERNEL):
         y = row % SIDE + i + (RING * SIDE - KERNEL // 2)
-        patches = patch_map + place + (y // SIDE - RING) * map_width
+        patches = patch_map + offset + (y // SIDE - RING) * map_width
         weights = ()
         for j in tl.static_range(KERNEL):
             weight = tl.load(taps + (i * KERNEL + j) * channels + channel, mask=in_range, other=0)
             weights = weights + (weight.to(SUM)[None, :],)
         for p in tl.static_range(2 * RING + 1):
-            patch = tl.load(patches + (p - RING), mask=there, other=-1)
+            patch = tl.load(patches + (p - RING), mask=in_rows, other=-1)
             source = ((patch * SIDE + y % SIDE).to(tl.int64) * (SIDE * channels))[:, None] + channel[None, :]
             seen = (patch >= 0)[:, None] & in_range[None, :]
             for q in tl.static_range((p - RING) * SIDE, (p - RING + 1) * SIDE):
@@ -229,7 +231,7 @@ def _conv_kernel(
                             sums = _add_to(sums, c, value * weights[q - c + KERNEL // 2])
     target = out + (row.to(tl.int64) * (SIDE * channels))[:, None] + channel[None, :]
     for c in tl.static_range(SIDE):
-        tl.store(target + c * channels, sums[c].to(out.dtype.element_ty), mask=there[:, None] & in_range[None, :])
+        tl.store(target + c * channels, sums[c].to(out.dtype.element_ty), mask=in_rows[:, None] & in_range[None, :])
 
 
 @triton.jit
@@ -237,7 +239,7 @@ def _weight_gradient_kernel(
     grad,
     x,
     partial,
-    places,
+    offsets,
     patch_map,
     rows,
     map_width,
@@ -260,17 +262,17 @@ def _weight_gradient_kernel(
         sums = sums + (tl.zeros((BLOCK_ROWS, BLOCK_CHANNELS), dtype=SUM),)
     for first in range(start, start + chunk, BLOCK_ROWS):
         row = first + tl.arange(0, BLOCK_ROWS)
-        there = row < rows
-        place = tl.load(places + row // SIDE, mask=there, other=0)
+        in_rows = row < rows
+        offset = tl.load(offsets + row // SIDE, mask=in_rows, other=0)
         y = row % SIDE + i + (RING * SIDE - KERNEL // 2)
-        patches = patch_map + place + (y // SIDE - RING) * map_width
+        patches = patch_map + offset + (y // SIDE - RING) * map_width
         target = grad + (row.to(tl.int64) * (SIDE * channels))[:, None] + channel[None, :]
         given = ()
         for c in tl.static_range(SIDE):
-            value = tl.load(target + c * channels, mask=there[:, None] & in_range[None, :], other=0)
+            value = tl.load(target + c * channels, mask=in_rows[:, None] & in_range[None, :], other=0)
             given = given + (value.to(SUM),)
         for p in tl.static_range(2 * RING + 1):
-            patch = tl.load(patches + (p - RING), mask=there, other=-1)
+            patch = tl.load(patches + (p - RING), mask=in_rows, other=-1)
             source = ((patch * SIDE + y % SIDE).to(tl.int64) * (SIDE * channels))[:, None] + channel[None, :]
             seen = (patch >= 0)[:, None] & in_range[None, :]
             for q in tl.static_range((p - RING) * SIDE, (p - RING + 1) * SIDE):

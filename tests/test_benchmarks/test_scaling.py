@@ -1,43 +1,24 @@
-"""The model of docs/measurements/scaling.md against numbers by hand, and its tools started as a user starts them."""
+"""The model of docs/measurements/scaling.md against numbers by hand, and mmcnv2 scaling-model and benchmark-ddp."""
 
-import importlib.util
 import json
-import sys
 
 import pytest
 import torch
-from helpers.processes import run
+from helpers.commands import refusal
 
+from mmcnv2.benchmarks import scaling
 from mmcnv2.registry import MODELS
 
 RECIPE = 'configs/fcmae/fcmae_convnextv2-{}_64xb64-amp-coslr-1600e_in1k.py'
 TWO_BUCKETS = 2 * 25 * 2**20 // 4  # parameters with 52.4288 MB of fp32 gradients
+CLUSTER = scaling.Cluster(
+    **dict(tflops=100.0, utilisation=0.5, overhead_ms=2.0, nvlink_gbs=100.0, nic_gbs=10.0, latency_us=10.0),
+    **dict(gpus_per_node=4, cores_per_gpu=20.0, images_per_core=500.0, iteration=64),
+)
 
 
-@pytest.fixture(scope='module')
-def tool(root):
-    folder = str(root / 'tools/analysis_tools')  # for the modules beside it
-    sys.path.insert(0, folder)
-    try:
-        spec = importlib.util.spec_from_file_location('scaling_model', f'{folder}/scaling_model.py')
-        module = importlib.util.module_from_spec(spec)
-        sys.modules['scaling_model'] = module  # dataclasses look it up
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(folder)
-    return module
-
-
-@pytest.fixture
-def cluster(tool):
-    return tool.Cluster(
-        **dict(tflops=100.0, utilisation=0.5, overhead_ms=2.0, nvlink_gbs=100.0, nic_gbs=10.0, latency_us=10.0),
-        **dict(gpus_per_node=4, cores_per_gpu=20.0, images_per_core=500.0, iteration=64),
-    )
-
-
-def test_a_step_by_hand(tool, cluster):
-    step = tool.predict(TWO_BUCKETS, macs=10**9, images=1600, gpus=16, cluster=cluster)
+def test_a_step_by_hand():
+    step = scaling.predict(TWO_BUCKETS, macs=10**9, images=1600, gpus=16, cluster=CLUSTER)
     assert step.batch == 100
     assert step.compute == pytest.approx(12)  # 100 images x 6 x 1e9 / (100e12 x 0.5 /s)
     assert step.overhead == 4  # 64 images and 36
@@ -49,9 +30,9 @@ def test_a_step_by_hand(tool, cluster):
     assert step.bound == 'compute'
 
 
-def test_what_bounds_a_step(tool, cluster):
+def test_what_bounds_a_step():
     def step(macs, images, gpus):
-        return tool.predict(TWO_BUCKETS, macs, images, gpus, cluster)
+        return scaling.predict(TWO_BUCKETS, macs, images, gpus, CLUSTER)
 
     # A quarter of the work: of 2.6176 ms of all-reduce, 2/3 x 0.6 = 0.4 ms hide.
     assert step(10**9, 80, 16).exposed == pytest.approx(2.2176) and step(10**9, 80, 16).bound == 'all-reduce'
@@ -62,23 +43,19 @@ def test_what_bounds_a_step(tool, cluster):
     assert step(10**9, 4, 1).all_reduce == 0
 
 
-def test_memory_by_hand(tool):
+def test_memory_by_hand():
     """A parameter has 4 bytes in weights, gradients and DDP's buckets, 8 in AdamW."""
-    assert tool.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
+    assert scaling.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
 
 
-def start(root, tool, *arguments):
-    return run(root, sys.executable, f'tools/analysis_tools/{tool}.py', *arguments)
-
-
-def test_tables_of_two_recipes(root, tool, tmp_path):
+def test_tables_of_two_recipes(root, tools, tmp_path):
     accumulating = tmp_path / 'accumulating.py'
     accumulating.write_text(
         f"_base_ = '{root / RECIPE.format('atto')}'\noptim_wrapper = dict(accumulative_counts=8)\n"
     )
     paths = [RECIPE.format('atto'), str(accumulating)]
     options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
-    done = start(root, 'scaling_model', *paths, *options)
+    done = tools.run('tools/analysis_tools/scaling_model.py', *paths, *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'scaling.png').stat().st_size > 10000
     with torch.device('meta'):
@@ -103,20 +80,34 @@ def test_tables_of_two_recipes(root, tool, tmp_path):
     ('arguments', 'message'),
     [
         (
-            ['configs/toy/upernet_convnextv2-atto_toy-scenes.py'],
-            'upernet_convnextv2-atto_toy-scenes.py is no pre-train',
+            ['scaling-model', 'mmcnv2::toy/upernet_convnextv2-atto_toy-scenes.py'],
+            'upernet_convnextv2-atto_toy-scenes.py is no pre-training recipe',
         ),
-        ([RECIPE.format('atto'), '--utilisation', 0], 'must be positive'),
+        (
+            ['scaling-model', 'mmcnv2::toy/fcmae_convnextv2-ato.py'],
+            'did you mean mmcnv2::toy/fcmae_convnextv2-atto_toy-scenes.py',
+        ),
+        (['scaling-model', 'x.py', '--utilisation', 0], '--utilisation must be positive, got 0.0'),
+        (['scaling-model', 'x.py', '--gpus', 8, 0], '--gpus must be positive, got [8, 0]'),
+        (['benchmark-ddp', '--repeats', 0], '--repeats must be positive, got 0'),
+        (['benchmark-ddp', '--batch-sizes', 1, 0], '--batch-sizes must be positive, got [1, 0]'),
+        (['benchmark-ddp', '--image-size', 100], '--image-size must be positive and divisible by 32, got 100'),
+        (['benchmark-ddp', '--arch', 'other'], '--arch must be one of atto, '),
     ],
 )
-def test_bad_arguments(root, arguments, message):
-    done = start(root, 'scaling_model', *arguments)
-    assert done.returncode != 0 and message in done.stderr and 'Traceback' not in done.stderr
+def test_bad_arguments(arguments, message):
+    assert message in refusal(*arguments)
 
 
-def test_two_processes_beside_one(root, tmp_path):
-    options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 3, '--json', tmp_path / 'ddp.json']
-    done = start(root, 'benchmark_ddp', *options)
+def test_a_recipe_that_does_not_say_how_many_images_a_step_has(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("model = dict(type='mmcnv2.FCMAE')\n")
+    assert 'config.py needs auto_scale_lr.base_batch_size' in refusal('scaling-model', path)
+
+
+def test_two_processes_beside_one(tools, tmp_path):
+    options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--json', tmp_path / 'ddp.json']
+    done = tools.run('tools/analysis_tools/benchmark_ddp.py', *options)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / 'ddp.json').read_text())['rows']
     assert row['images a process'] == 2 and row['efficiency'] == row['alone (ms)'] / row['DDP (ms)']

@@ -1,4 +1,4 @@
-"""FCMAE written plainly, the yardstick of the benchmarks: the dense formulation of the paper's section 3.1.
+"""FCMAE written plainly, the baseline of the benchmarks: the dense formulation of the paper's section 3.1.
 
 Every position of every map is computed, and removed ones are multiplied by zero wherever they could be seen. No
 module of ``mmcnv2`` is used. The keys of the state dict are those of ``mmcnv2.FCMAE``, so the benchmarks load the
@@ -20,7 +20,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class GRN(nn.Module):
-    """Global response normalisation, (N, H, W, C) (paper, algorithm 1)."""
+    """Global response normalisation of (N, H, W, C) (paper, algorithm 1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class ConvNeXtV2(nn.Module):
-    """The encoder, (N, C, H, W) to its last map, or to the four maps for ``out_norm``."""
+    """The encoder: images (N, 3, H, W) to the maps of the four stages, with ``out_norm`` through output norms."""
 
     def __init__(self, depths: tuple[int, ...], channels: tuple[int, ...], out_norm: bool = False) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ConvNeXtV2(nn.Module):
 
 
 class FCMAE(nn.Module):
-    """Images (N, 3, H, W) and mask (N, H/32, W/32) bool, True = removed, to the loss."""
+    """The loss of images (N, 3, H, W) and a mask (N, H/32, W/32) bool, True = removed."""
 
     def __init__(self, depths: tuple[int, ...], channels: tuple[int, ...], decoder_embed_dims: int = 512) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class FCMAE(nn.Module):
 
 
 def upsample(mask: Tensor, x: Tensor) -> Tensor:
-    """(N, 1, H, W) in the dtype of ``x`` (N, C, H, W): 0 at removed positions, 1 elsewhere."""
+    """Return (N, 1, H, W) in the dtype of ``x`` (N, C, H, W): 0 at removed positions, 1 elsewhere."""
     side = x.shape[-1] // mask.shape[-1]
     keep = (~mask).to(x.device, x.dtype).unsqueeze(1)
     return keep.repeat_interleave(side, 2).repeat_interleave(side, 3)

@@ -1,19 +1,20 @@
-"""tools/analysis_tools/profile_pretrain.py started as a user starts it, and how it sorts operators."""
+"""mmcnv2 profile-pretrain as a user starts it, and how it sorts operators."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from mmcnv2.benchmarks.profiling import kind_of
 
-def test_the_parts_add_up(root, tmp_path):
-    small = ('--archs', 'atto', '--batch-sizes', '2', '--image-size', '64', '--repeats', '1', '--warmup', '1')
-    command = [sys.executable, 'tools/analysis_tools/profile_pretrain.py', *small]
-    command += ['--backends', 'torch', '--json', str(tmp_path / 'rows.json')]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    assert '| arch | batch | milliseconds | plain | torch |' in run.stdout.splitlines()
+
+def test_the_parts_add_up(tools, tmp_path):
+    small = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 1)
+    done = tools.run(
+        *('tools/analysis_tools/profile_pretrain.py', *small),
+        *('--backends', 'torch', '--json', tmp_path / 'rows.json'),
+    )
+    assert done.returncode == 0, done.stderr
+    assert '| arch | batch | milliseconds | plain | torch |' in done.stdout.splitlines()
 
     *kinds, total = json.loads((tmp_path / 'rows.json').read_text())['rows']
     assert total['milliseconds'] == 'all'
@@ -44,6 +45,5 @@ def test_the_parts_add_up(root, tmp_path):
         ('autograd::engine::evaluate_function: MulBackward0', 'other'),
     ],
 )
-def test_kinds(root, monkeypatch, operator, kind):
-    monkeypatch.syspath_prepend(root / 'tools/analysis_tools')
-    assert __import__('profile_pretrain').kind_of(operator) == kind
+def test_kinds(operator, kind):
+    assert kind_of(operator) == kind

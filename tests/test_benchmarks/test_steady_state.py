@@ -1,29 +1,19 @@
-"""steady_state.py: slopes by hand, and a short run of the tool."""
+"""mmcnv2 steady-state: slopes by hand, and a short run."""
 
-import importlib.util
 import json
 import re
-import sys
 
 import cv2
 import pytest
-from helpers.processes import run
+from helpers.commands import refusal
 
-TOOL = 'tools/analysis_tools/steady_state.py'
-
-
-@pytest.fixture(scope='module')
-def tool(root):
-    spec = importlib.util.spec_from_file_location('steady_state', root / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from mmcnv2.benchmarks.steady_state import summary
 
 
-def test_slopes_begin_after_the_warm_up(tool):
+def test_slopes_begin_after_the_warm_up():
     """Memory doubles at the start, then grows by 0.03 MB an iteration; a file stays open every 50 iterations."""
     rows = [(i, 500 + 0.03 * i if i > 100 else 5 * i, 20 + i // 50, 1.0) for i in range(10, 1001, 10)]
-    result = tool.summary(rows, warmup=100)
+    result = summary(rows, warmup=100)
     assert result['memory_slope'] == pytest.approx(3.0)
     assert (result['memory_min'], result['memory_max']) == pytest.approx((500 + 0.03 * 110, 530))
     assert result['files_slope'] == pytest.approx(2.0, rel=0.01)
@@ -31,22 +21,18 @@ def test_slopes_begin_after_the_warm_up(tool):
     assert result['loss_finite'] and result['iterations'] == 1000
 
 
-def test_one_loss_that_is_not_finite_is_told(tool):
+def test_one_loss_that_is_not_finite_is_reported():
     rows = [(i, 500.0, 20, float('nan') if i == 20 else 1.0) for i in range(10, 201, 10)]
-    assert not tool.summary(rows, warmup=100)['loss_finite']
+    assert not summary(rows, warmup=100)['loss_finite']
 
 
-def start(root, *arguments):
-    return run(root, sys.executable, TOOL, *arguments)
-
-
-def test_tool(root, toy_scenes, tmp_path):
-    done = start(
-        root,
+def test_a_short_run(tools, toy_scenes, tmp_path):
+    done = tools.run(
+        *('tools/analysis_tools/steady_state.py',),
         *('configs/toy/fcmae_convnextv2-atto_toy-scenes.py', '--work-dir', tmp_path / 'w'),
         *('--iterations', '40', '--warmup', '20', '--picture', tmp_path / 'a.png', '--json', tmp_path / 'a.json'),
         *('--cfg-options', f'train_dataloader.dataset.data_root={toy_scenes}/unlabelled'),
-        'train_dataloader.batch_size=4',
+        'train_dataloader.batch_size=2',
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / 'a.json').read_text())
@@ -58,7 +44,6 @@ def test_tool(root, toy_scenes, tmp_path):
     assert cv2.imread(str(tmp_path / 'a.png')).shape == (600, 800, 3)
 
 
-def test_too_few_iterations_are_refused(root):
-    done = start(root, 'x.py', '--iterations', '100')
-    assert done.returncode == 2
-    assert '--iterations must be at least --warmup + 20, got 100 and 500' in done.stderr
+def test_too_few_iterations_are_refused():
+    message = refusal('steady-state', 'x.py', '--iterations', 100)
+    assert message == 'error: --iterations must be at least --warmup + 20 = 520, got 100'

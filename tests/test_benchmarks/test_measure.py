@@ -6,14 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-
-@pytest.fixture
-def measure(root, monkeypatch):
-    monkeypatch.syspath_prepend(root / 'tools/analysis_tools')
-    return __import__('measure')
+from mmcnv2.benchmarks import measure
+from mmcnv2.utils.errors import InputError
 
 
-def test_contenders_take_turns_and_the_median_counts(measure, monkeypatch):
+def test_steps_take_turns_and_the_median_counts(monkeypatch):
     now, calls = [0.0], []
     durations = dict(a=iter([99, 3, 1, 50]), b=iter([99, 5, 6, 4]))  # the first is the warm-up
     monkeypatch.setattr(measure.time, 'perf_counter', lambda: now[0])
@@ -27,7 +24,7 @@ def test_contenders_take_turns_and_the_median_counts(measure, monkeypatch):
     assert calls == ['a', 'b'] * 4
 
 
-def test_memory_is_what_backward_needs_without_the_weights(measure):
+def test_memory_is_what_backward_needs_without_the_weights():
     """A linear layer keeps its input, ReLU its output; a tensor that is kept twice counts once."""
     model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 128))
     x = torch.randn(1024, 256)
@@ -39,7 +36,7 @@ def test_memory_is_what_backward_needs_without_the_weights(measure):
     assert measure.memory(step, model, 'cpu') == 1024 * (256 + 512) * 4 / 2**20
 
 
-def test_a_table_is_printed_and_written_row_by_row(measure, tmp_path, capsys):
+def test_a_table_is_printed_and_written_row_by_row(tmp_path, capsys):
     path = tmp_path / 'rows.json'
     table = measure.Table(['name', 'ratio'], str(path), machine='one')
     assert capsys.readouterr().out == 'machine: one\n\n| name | ratio |\n| --- | --- |\n'
@@ -50,3 +47,17 @@ def test_a_table_is_printed_and_written_row_by_row(measure, tmp_path, capsys):
         assert written['machine'] == 'one'
         assert [row['ratio'] for row in written['rows']][-1] == ratio
         assert len(written['rows']) == count
+
+
+def test_only_devices_that_torch_sees(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    names = ('auto', 'cpu', 'cuda', 'cuda:1')
+    assert [measure.choose_device(name) for name in names] == ['cuda', 'cpu', 'cuda', 'cuda:1']
+    with pytest.raises(InputError, match=r"one of auto, cpu, cuda, cuda:0, cuda:1 .*, got 'cuda:2'"):
+        measure.choose_device('cuda:2')
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert measure.choose_device('auto') == 'cpu'
+    with pytest.raises(InputError, match=r"one of auto, cpu \(.*\), got 'cuda'"):
+        measure.choose_device('cuda')

@@ -1,53 +1,40 @@
-"""tools/analysis_tools/get_flops.py against published figures, numbers computed by hand, and forward passes that
-really compute."""
+"""mmcnv2 get-flops against published figures, numbers computed by hand, and forward passes that really compute."""
 
-import importlib.util
 import json
-import sys
+import re
 
 import pytest
 import torch
-from helpers.processes import run
+from helpers.commands import call, refusal
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmcnv2.benchmarks import flops
 from mmcnv2.models.backbones import ARCHITECTURES
 
-TOOL = 'tools/analysis_tools/get_flops.py'
-FCMAE = 'configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
-MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
-CASCADE = 'configs/cascade_mask_rcnn/cascade-mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
+FCMAE = 'mmcnv2::fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
+MASK_RCNN = 'mmcnv2::mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
+CASCADE = 'mmcnv2::cascade_mask_rcnn/cascade-mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
 UPERNET = 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512.py'
-TOY = 'configs/toy/{}_convnextv2-atto_toy-scenes.py'
+TOY = 'mmcnv2::toy/{}_convnextv2-atto_toy-scenes.py'
 
 pytestmark = pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')  # mmseg's cross-entropy
 
 
-@pytest.fixture(scope='module')
-def tool(root):
-    spec = importlib.util.spec_from_file_location('get_flops', root / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules['get_flops'] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def measure(tool, root, tmp_path, monkeypatch):
-    """Calls the tool with command-line arguments and returns what it saves."""
+def measure(tmp_path):
+    """Calls the command and returns what it saves."""
 
-    def call(*arguments):
+    def measure(*arguments):
         file = tmp_path / 'out.json'
-        monkeypatch.chdir(root)
-        monkeypatch.setattr(sys, 'argv', [TOOL, '--json', str(file), *map(str, arguments)])
-        tool.main()
+        call('get-flops', '--json', file, *arguments)
         result = json.loads(file.read_text())
         check_sums(result)
         return result
 
-    return call
+    return measure
 
 
 def check_sums(part):
@@ -127,11 +114,11 @@ def test_channels_and_mask_ratio_are_those_given(measure, small_config):
     ('arch', 'published'),
     dict(atto=0.55, femto=0.78, pico=1.37, nano=2.45, tiny=4.47, base=15.4, large=34.4, huge=115).items(),
 )
-def test_backbones_take_the_published_multiply_adds(tool, arch, published):
+def test_backbones_take_the_published_multiply_adds(arch, published):
     """Of the official repository, at 224 with a head of 1000 classes. (With values the largest would take 2.6 GB.)"""
     backbone = dict(type='mmcnv2.ConvNeXtV2', arch=arch)
-    model = tool.build_model(Config(dict(model=dict(type='mmcnv2.FCMAE', backbone=backbone))))
-    macs = tool.count_macs(model, (224, 224), torch.arange(49).view(1, 7, 7) > 0, 'dense')['backbone']
+    model = flops.build_model(Config(dict(model=dict(type='mmcnv2.FCMAE', backbone=backbone))))
+    macs = flops.count_macs(model, (224, 224), torch.arange(49).view(1, 7, 7) > 0, 'dense')['backbone']
     macs = (macs + 1000 * ARCHITECTURES[arch]['channels'][-1]) / 1e9
     # Half of the last digit, and 0.5 %: some of the figures count LayerNorms (tiny: 4.456 without, 4.470 with them).
     last_digit = 0.01 if published < 10 else 0.1 if published < 100 else 1
@@ -143,7 +130,7 @@ def test_backbones_take_the_published_multiply_adds(tool, arch, published):
 
 @pytest.mark.parametrize('task', ['fcmae', 'mask-rcnn', 'upernet'])
 def test_counts_equal_those_of_a_computed_pass(measure, root, task):
-    cfg = Config.fromfile(root / TOY.format(task))
+    cfg = Config.fromfile(root / f'configs/toy/{task}_convnextv2-atto_toy-scenes.py')
     arguments = []
     if task == 'mask-rcnn':  # fewer than NMS leaves, so that there are as many
         arguments = ['--cfg-options', 'model.test_cfg.rpn.max_per_img=7']
@@ -176,14 +163,14 @@ def test_a_mask_reaches_the_backbone_of_a_segmenter_alone(measure):
     assert part['auxiliary_head']['macs'] == dict(dense=0, masked=0) and part['auxiliary_head']['parameters'] > 0
 
 
-# ---- the full-size recipes; the first started as a user starts it
+# ---- the full-size recipes
 
 
-def test_pretraining_recipe(root):
-    done = run(root, sys.executable, TOOL, FCMAE, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('FCMAE, one image of 224x224, 19 of 49 patches visible (mask ratio 0.6)\n')
-    header, *lines = [line for line in done.stdout.splitlines()[2:-2] if not line.startswith('-')]
+def test_pretraining_recipe(capsys):
+    call('get-flops', FCMAE)
+    output = capsys.readouterr().out
+    assert output.startswith('FCMAE, one image of 224x224, 19 of 49 patches visible (mask ratio 0.6)\n')
+    header, *lines = [line for line in output.splitlines()[2:-2] if not line.startswith('-')]
     assert len({len(line) for line in [header, *lines]}) == 1
     assert ' '.join(header.split()) == 'part parameters (M) dense (G MACs) masked (G MACs) dense / masked'
     row = {line.rsplit(maxsplit=4)[0].strip(): line.split()[-4:] for line in lines}
@@ -192,10 +179,11 @@ def test_pretraining_recipe(root):
     assert list(row)[-1] == 'total' and {'stages.0', 'stages.3', 'proj', 'decoder'} < set(row)
 
 
-def test_a_segmenter_is_measured_in_a_fresh_process(root):
+def test_a_segmenter_is_measured_as_a_user_starts_it(tools):
     """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
-    done = run(root, sys.executable, TOOL, UPERNET, '--shape', 64, 64, timeout=120)
+    done = tools.run('tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)
     assert done.returncode == 0, done.stderr
+    assert 'EncoderDecoder, one image of 64x64\n' in done.stdout
     assert 'decode_head' in done.stdout
 
 
@@ -203,7 +191,7 @@ def test_a_segmenter_is_measured_in_a_fresh_process(root):
     ('config', 'size', 'macs', 'parameters', 'names'),
     [
         (MASK_RCNN, [1024, 1024], 495.3, 108.1, {'neck', 'rpn_head', 'bbox_head', 'mask_head'}),
-        (UPERNET, [512, 512], 292.4, 122.2, {'decode_head', 'auxiliary_head'}),
+        (UPERNET.replace('configs/', 'mmcnv2::'), [512, 512], 292.4, 122.2, {'decode_head', 'auxiliary_head'}),
     ],
 )
 def test_downstream_recipes(measure, config, size, macs, parameters, names):
@@ -225,7 +213,7 @@ def test_downstream_recipes(measure, config, size, macs, parameters, names):
 )
 def test_fine_tuning_recipes_are_those_of_table_15(measure, name, size, macs, parameters):
     """Image size, multiply-adds (G) and parameters (M), which the paper rounds."""
-    result = measure(f'configs/imagenet/convnextv2-{name}.py')
+    result = measure(f'mmcnv2::imagenet/convnextv2-{name}.py')
     assert result['image_size'] == size
     assert result['macs']['dense'] / 1e9 == pytest.approx(macs, rel=4e-3)
     assert result['parameters'] / 1e6 == pytest.approx(parameters, rel=3e-3)
@@ -258,11 +246,11 @@ def test_cascade_has_three_heads(measure):
         ([dict(type='Pad', size=(96, 64)), dict(type='Pad', size_divisor=32)], (64, 96)),  # (width, height)
     ],
 )
-def test_size_of_the_training_images(tool, settings, size):
+def test_size_of_the_training_images(settings, size):
     if isinstance(settings, list):
         settings = dict(model=dict(), train_dataloader=dict(dataset=dict(pipeline=settings)))
-    assert tool.image_size(Config(settings), None) == size
-    assert tool.image_size(Config(settings), [32, 160]) == (32, 160)
+    assert flops.image_size(Config(settings), None) == size
+    assert flops.image_size(Config(settings), [32, 160]) == (32, 160)
 
 
 # ---- mistakes
@@ -281,17 +269,15 @@ def test_size_of_the_training_images(tool, settings, size):
             (TOY.format('upernet'), '--cfg-options', 'model.decode_head.in_channels=[1,2,3,4]'),
             '96x96: RuntimeError: .',
         ),
-        (('configs/_base_/default_runtime.py',), 'default_runtime.py has no model'),
+        (('mmcnv2::_base_/default_runtime.py',), 'default_runtime.py has no model'),
         ((TOY.format('fcmae'), '--json', 'no/such/folder/out.json'), "No such file.*'no/such/folder/out.json'"),
         (('configs/toy/fcmae_convnextv2-ato.py',), 'did you mean mmcnv2::toy/fcmae_convnextv2-atto_toy-scenes.py'),
     ],
 )
-def test_mistakes_are_named(measure, arguments, message):
-    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-        measure(*arguments)  # exits with this message on stderr and no traceback
+def test_mistakes_are_named(arguments, message):
+    assert re.search(f'^error: .*{message}', refusal('get-flops', *arguments))
 
 
-def test_a_model_without_our_backbone_is_refused(measure, small_config):
+def test_a_model_without_our_backbone_is_refused(small_config):
     small_config.write_text("custom_imports = dict(imports=['mmcnv2'])\nmodel = dict(type='mmcnv2.ConvNeXtV2')\n")
-    with pytest.raises(SystemExit, match=r'must have a backbone of type mmcnv2\.ConvNeXtV2'):
-        measure(small_config)
+    assert 'must have a backbone of type mmcnv2.ConvNeXtV2' in refusal('get-flops', small_config)

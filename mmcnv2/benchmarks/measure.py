@@ -1,6 +1,5 @@
 """What the benchmarks share: timing side by side, memory, and tables that grow row by row."""
 
-import argparse
 import gc
 import json
 import platform
@@ -12,49 +11,59 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmcnv2.utils.errors import InputError
+
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that every benchmark has."""
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='bf16 and fp16 run under autocast')
-    parser.add_argument('--repeats', type=int, default=7, help='timed steps of each contender, after --warmup')
-    parser.add_argument('--warmup', type=int, default=2)
-    parser.add_argument('--json', help='write rows and environment to this file, after every row')
+def choose_device(name: str) -> str:
+    """Return the device to measure on: 'auto' is a GPU if torch sees one, else the CPU.
 
-
-def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the program with a message if the arguments cannot be measured."""
-    if args.repeats < 1 or args.warmup < 0:
-        parser.error(f'--repeats must be at least 1 and --warmup at least 0, got {args.repeats} and {args.warmup}')
-    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: torch {torch.__version__} sees no GPU; use --device cpu')
+    Raises:
+        InputError: If ``name`` is neither 'auto' nor 'cpu' nor a GPU that torch sees.
+    """
+    if name == 'auto':
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    gpus = ['cuda', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    if name not in ('cpu', *gpus):
+        seen = ', '.join(['auto', 'cpu', *gpus])
+        raise InputError(f'--device must be one of {seen} (what torch {torch.__version__} sees), got {name!r}')
+    return name
 
 
 def autocast(device: str, dtype: str) -> torch.autocast:
-    """The context in which forward runs."""
+    """Return the context in which forward runs; ``dtype`` is a key of ``DTYPES``."""
     return torch.autocast(torch.device(device).type, DTYPES[dtype], enabled=dtype != 'fp32')
 
 
 def seconds_per_step(steps: dict[str, Callable[[], Any]], repeats: int, warmup: int, device: str) -> dict[str, float]:
-    """Median seconds of each step. The contenders take turns, so that a drift of the machine's speed hits all."""
+    """Return the median seconds of each step, by its name.
+
+    The steps take turns, so that a drift of the machine's speed affects all of them.
+
+    Args:
+        steps: What to time.
+        repeats: How many calls of each are timed.
+        warmup: How many calls of each come before, untimed.
+        device: Where they compute; it is waited for.
+    """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(warmup + repeats):
         for name, step in steps.items():
-            _synchronise(device)
+            _synchronize(device)
             start = time.perf_counter()
             step()
-            _synchronise(device)
+            _synchronize(device)
             if i >= warmup:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def memory(step: Callable[[], Any], model: nn.Module, device: str) -> float:
-    """MiB. On a GPU the peak of a step, weights and optimiser included; call it while no other model is there.
+    """Return the memory of a training step in MiB.
 
-    On a CPU, which reports no peak of its own, the values that autograd keeps from forward for backward.
+    On a GPU it is the peak, weights and optimizer included, so no other model may be alive. On a CPU, which reports
+    no peak, it is the size of the values that autograd keeps from forward for backward.
     """
     if torch.device(device).type == 'cuda':
         step()
@@ -82,26 +91,26 @@ def memory(step: Callable[[], Any], model: nn.Module, device: str) -> float:
 
 
 def free(device: str) -> None:
-    """Gives back what dead models held."""
+    """Return to the system what deleted models held."""
     gc.collect()
     if torch.device(device).type == 'cuda':
         torch.cuda.empty_cache()
 
 
 def environment(device: str) -> dict[str, str]:
-    """Machine and versions, as they belong beside every table."""
+    """Return machine and versions, which belong beside every table."""
     on_gpu = torch.device(device).type == 'cuda'
     name = torch.cuda.get_device_name(device) if on_gpu else f'{_cpu()}, {torch.get_num_threads()} thread(s)'
     return dict(device=name, python=platform.python_version(), torch=torch.__version__)
 
 
 class Table:
-    """A markdown table printed row by row, kept as JSON.
+    """A markdown table that is printed row by row and written as JSON.
 
     Args:
         columns: Names of the columns; every row has them as keys.
-        path: JSON file, written anew after every row; None for none.
-        **about: What else goes into the file, e.g. the environment.
+        path: JSON file, rewritten after every row; None: no file.
+        **about: Facts printed above the table and written beside its rows, e.g. the environment.
     """
 
     def __init__(self, columns: list[str], path: str | None, **about: Any) -> None:
@@ -112,6 +121,7 @@ class Table:
         print(f'\n| {" | ".join(columns)} |\n|{" --- |" * len(columns)}', flush=True)
 
     def add(self, **row: Any) -> None:
+        """Print a row and write the file."""
         self.rows.append(row)
         print(f'| {" | ".join(_text(row[column]) for column in self.columns)} |', flush=True)
         if self.path:
@@ -133,6 +143,6 @@ def _cpu() -> str:
         return platform.machine()
 
 
-def _synchronise(device: str) -> None:
+def _synchronize(device: str) -> None:
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
