@@ -299,7 +299,7 @@ def find(fault: Fault, repository: Path) -> str:
         done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True)
     finally:
         path.write_text(content, encoding='utf-8')
-    failed = re.search(r'^FAILED tests/(\S+)', done.stdout, re.MULTILINE)
+    failed = re.search(r'^FAILED tests/(.+?)(?: - |$)', done.stdout, re.MULTILINE)
     if not failed and done.returncode:
         raise SystemExit(f'error: the tests did not run: {done.stdout[-2000:]}{done.stderr[-2000:]}')
     return failed[1] if failed else ''

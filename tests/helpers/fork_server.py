@@ -31,7 +31,7 @@ def start(command: list[str], output: str, errors: str, env: dict[str, str]) -> 
     for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, os.O_WRONLY), (2, errors, os.O_WRONLY)):
         os.dup2(os.open(path, flags | (number and os.O_CREAT | os.O_APPEND)), number)
     os.environ.update(env)
-    sys.argv = command
+    sys.argv, sys.path[0] = command, os.path.dirname(command[0])
     code = 1
     try:
         runpy.run_path(command[0], run_name='__main__')
