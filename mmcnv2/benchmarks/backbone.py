@@ -148,7 +148,8 @@ class Step:
     """Forward and backward of a network; calling it returns the sum of the maps' means of squares."""
 
     def __init__(self, model: nn.Module, images: Tensor, dtype: str) -> None:
-        self.model = model.to(images.device, memory_format=torch.channels_last)
+        # torch's annotations lack memory_format.
+        self.model = model.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()  # not chained: mmpretrain's returns None
         self.images, self.dtype = images, dtype
 

@@ -43,14 +43,14 @@ def make_photos(folder: str, count: int, width: int, height: int) -> None:
         for octave in range(1, math.ceil(math.log2(max(width, height))) + 1):
             shape = math.ceil(height / 2**octave) + 1, math.ceil(width / 2**octave) + 1
             noise = rng.normal(0, 4 + 2 * octave, (*shape, 1)) + rng.normal(0, octave, (*shape, 3))
-            photo += cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+            photo += np.asarray(cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
         for _ in range(8):
             corners = rng.uniform(0, (width, height), (4, 2)).astype(np.int32)
             light = np.zeros((height, width, 3), np.float32)
             cv2.fillPoly(light, [corners], rng.normal(0, 30, 3).tolist())
             photo += light
-        photo = np.clip(photo, 0, 255).astype(np.uint8)
-        cv2.imwrite(f'{folder}/{number:04d}.jpg', photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        pixels = np.clip(photo, 0, 255).astype(np.uint8)
+        cv2.imwrite(f'{folder}/{number:04d}.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
 def find_images(folder: str, count: int) -> list[str]:
@@ -161,7 +161,7 @@ def compare_decoding(paths: Sequence[str], crop: LoadRandomResizedCrop) -> dict[
         edges = (np.cumsum(window.reshape(2, 2), axis=0) + divisor // 2) // divisor * divisor
         edges = edges.clip(max=(file.height, file.width))
         rounded = np.diff(edges, axis=0, prepend=[[0, 0]]).flatten()
-        used = crop.resize(file.read(*window, divisor)).astype(int)
+        used = crop.resize(file.read(*window, divisor=divisor)).astype(int)
         full = (crop.resize(file.read(*read)) for read in (rounded, window))
         differences[divisor].append([np.abs(used - other).mean() for other in full])
     return {

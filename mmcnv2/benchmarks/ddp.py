@@ -63,7 +63,7 @@ def make_steps(arch: str, images: Tensor, rank: int) -> dict[str, Callable[[], o
 
 def milliseconds(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the median of each step, from when both processes begin to when both are done."""
-    times = {name: [] for name in steps}
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(2 + repeats):
         for name, step in steps.items():
             dist.barrier()
@@ -74,13 +74,17 @@ def milliseconds(steps: dict[str, Callable[[], object]], repeats: int) -> dict[s
     return {name: statistics.median(values[2:]) for name, values in times.items()}
 
 
-def row(batch_size: int, parameters: int, ms: dict[str, float]) -> dict[str, float]:
+def row(batch_size: int, parameters: int, ms: dict[str, float]) -> dict[str, float | str]:
     """Return a row of the table.
 
     ``efficiency`` is alone / DDP. ``predicted`` is the length of a DDP step by the model, from the measured parts:
     alone or both, and the part of the all-reduce that does not overlap with two thirds of that.
     """
-    result = {'images a process': batch_size, **ms, 'efficiency': ms['alone (ms)'] / ms['DDP (ms)']}
+    result: dict[str, float | str] = {
+        'images a process': batch_size,
+        **ms,
+        'efficiency': ms['alone (ms)'] / ms['DDP (ms)'],
+    }
     for source, error in (('alone', 'error'), ('both', 'error from both')):
         compute = ms[f'{source} (ms)']
         predicted = compute + exposed_ms(ms['all-reduce (ms)'], num_buckets(parameters), 2 / 3 * compute)

@@ -7,7 +7,7 @@ counted is said by the help of ``mmcnv2 get-flops``.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -115,7 +115,7 @@ def image_size(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int]:
     Raises:
         ConfigError: If the config does not fix them, or they are no positive multiples of the patch size.
     """
-    size = tuple(shape) if shape else _training_size(cfg)
+    size = (shape[0], shape[1]) if shape else _training_size(cfg)
     if size is None:
         raise ConfigError(f'{cfg.filename} does not say how large its training images are: add --shape H W')
     if any(side <= 0 or side % PATCH_SIZE for side in size):
@@ -141,7 +141,7 @@ def _training_size(cfg: Config) -> tuple[int, int] | None:
     return next((tuple(size) for size in sizes if size), None)
 
 
-def fix_proposals(model: nn.Module) -> int | None:
+def fix_proposals(model: Any) -> int | None:
     """Replace what depends on values in a two-stage detector, and is not counted.
 
     NMS leaves as many boxes as it may, and RoIAlign returns a tensor of the right shape.
@@ -156,7 +156,7 @@ def fix_proposals(model: nn.Module) -> int | None:
     def predict_by_feat(cls_scores: list[Tensor], *args: object, **kwargs: object) -> list[InstanceData]:
         return [InstanceData(bboxes=cls_scores[0].new_empty(num_proposals, 4))]
 
-    def extract(extractor: nn.Module) -> Callable[..., Tensor]:
+    def extract(extractor: Any) -> Callable[..., Tensor]:
         shape = (extractor.out_channels, *extractor.roi_layers[0].output_size)
         return lambda feats, rois, *args: feats[0].new_empty(len(rois), *shape)
 
@@ -190,7 +190,7 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
     Raises:
         ConfigError: If the forward pass fails.
     """
-    backbone = model.backbone
+    backbone = cast(ConvNeXtV2, model.backbone)
     backbone.sparse_backend = backend
     # mmdet and mmseg know no mask; FCMAE gives the backbone the same one.
     hook = backbone.register_forward_pre_hook(lambda _, args, kwargs: (args[:1], dict(mask=mask)), with_kwargs=True)
@@ -228,9 +228,10 @@ def make_part(name: str, path: str, module: nn.Module, counts: dict[str, dict[st
     names = []
     children = dict(module.named_children())
     if path == 'backbone':
-        children |= {f'stages.{i}': stage for i, stage in enumerate(children.pop('stages'))}
-    for key, child in children.items():
-        child = make_part(key, f'{path}.{key}'.lstrip('.'), child, counts)
+        stages = cast(nn.ModuleList, children.pop('stages'))
+        children |= {f'stages.{i}': stage for i, stage in enumerate(stages)}
+    for key, module_inside in children.items():
+        child = make_part(key, f'{path}.{key}'.lstrip('.'), module_inside, counts)
         if all(child.macs.values()):
             part.parts.append(child)
             rest.parameters -= child.parameters

@@ -5,7 +5,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,9 @@ def autocast(device: str, dtype: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, DTYPES[dtype], enabled=dtype != 'fp32')
 
 
-def seconds_per_step(steps: dict[str, Callable[[], Any]], repeats: int, warmup: int, device: str) -> dict[str, float]:
+def seconds_per_step(
+    steps: Mapping[str, Callable[[], Any]], repeats: int, warmup: int, device: str
+) -> dict[str, float]:
     """Return the median seconds of each step, by its name.
 
     The steps take turns, so that a drift of the machine's speed affects all of them.

@@ -6,6 +6,7 @@ same weights into both and compare the results before they time anything.
 """
 
 import itertools
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -75,14 +76,14 @@ class ConvNeXtV2(nn.Module):
         keep = None
         if mask is not None:
             x = x * upsample(mask, x)
-        for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
+        for i, downsample in enumerate(self.downsample_layers):
             x = downsample(x)
             if mask is not None:
                 keep = upsample(mask, x)
-            for block in stage:
+            for block in cast(nn.ModuleList, self.stages[i]):
                 x = block(x, keep)
             outs.append(getattr(self, f'norm{i}')(x) if self.out_norm else x)
-        return tuple(out if keep is None else out * upsample(mask, out) for out in outs)
+        return tuple(out if mask is None else out * upsample(mask, out) for out in outs)
 
 
 class FCMAE(nn.Module):

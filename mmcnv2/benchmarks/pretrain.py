@@ -114,7 +114,7 @@ class Step:
     def __init__(
         self, name: str, arch: str, weights: dict[str, Tensor], batch: tuple[Tensor, Tensor], workload: Workload
     ) -> None:
-        self.model = build(name, arch, weights, workload.device)
+        self.model: Any = build(name, arch, weights, workload.device)
         trained = self.model.backbone if workload.part == 'encoder' else self.model
         self.loss = make_loss(self.model, name, workload.part)
         self.optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
@@ -142,16 +142,17 @@ def make_batch(arch: str, batch_size: int, workload: Workload) -> tuple[dict[str
 def build(name: str, arch: str, weights: dict[str, Tensor] | None, device: str) -> nn.Module:
     """Return the model of an implementation, 'plain' or a backend, channels-last, with the given weights."""
     if name == PLAIN:
-        model = plain_fcmae.FCMAE(**ARCHITECTURES[arch])
+        model = plain_fcmae.FCMAE(ARCHITECTURES[arch]['depths'], ARCHITECTURES[arch]['channels'])
     else:
         backbone = dict(type='mmcnv2.ConvNeXtV2', arch=arch, sparse_backend=name)
         model = MODELS.build(dict(type='mmcnv2.FCMAE', backbone=backbone))
     if weights is not None:
         model.load_state_dict(weights)
-    return model.to(device, memory_format=torch.channels_last)
+    # torch's annotations lack memory_format.
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def make_loss(model: nn.Module, name: str, part: str) -> Callable[[Tensor, Tensor], Tensor]:
+def make_loss(model: Any, name: str, part: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the function of images and mask that gives the loss, a scalar."""
     if part == 'encoder':
         return lambda images, mask: model.backbone(images, mask)[-1].float().square().mean()

@@ -63,7 +63,7 @@ class Step:
         if self.reading > self.gpu:
             return 'reading'
         parts = {'compute': self.compute, 'overhead': self.overhead, 'all-reduce': self.exposed}
-        return max(parts, key=parts.get)
+        return max(parts, key=parts.__getitem__)
 
 
 def all_reduce_ms(parameters: int, gpus: int, cluster: Cluster) -> float:
@@ -118,4 +118,6 @@ def gigabytes(parameters: int, gpus: int) -> tuple[float, float, float]:
     """
     ddp = sum(BYTES.values())
     fsdp = ddp - BYTES['buckets']
-    return tuple(1e-9 * parameters * n for n in (ddp, ddp - BYTES['adamw'] * (1 - 1 / gpus), fsdp / gpus))
+    zero1 = ddp - BYTES['adamw'] * (1 - 1 / gpus)
+    gb = 1e-9 * parameters
+    return gb * ddp, gb * zero1, gb * fsdp / gpus

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -28,7 +29,7 @@ def count(cfg: Config) -> tuple[int, int, int]:
         raise ConfigError(f'{cfg.filename} is no pre-training recipe: its model must be of type FCMAE')
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise ConfigError(f'{cfg.filename} needs auto_scale_lr.base_batch_size, the images of a step')
-    model = build_model(cfg)
+    model: Any = build_model(cfg)
     height, width = image_size(cfg, None)
     mask = random_mask(1, (height // PATCH_SIZE, width // PATCH_SIZE), model.mask_ratio)
     macs = count_macs(model, (height, width), mask, 'auto')['']
@@ -73,7 +74,7 @@ def draw(curves: dict[str, dict[int, float]], path: str) -> None:
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
     for name, curve in curves.items():
-        axes.plot(curve.keys(), curve.values(), marker='.', label=Path(name).stem)
+        axes.plot(list(curve), list(curve.values()), marker='.', label=Path(name).stem)
     axes.set_xscale('log', base=2)
     axes.set(xlabel='GPUs', ylabel='share of a step that computes', ylim=(0, 1))
     figure.legend(loc='outside upper center')

@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -62,9 +63,7 @@ class ResourceRecorder(Hook):
         self.iterations = iterations
         self.rows: list[Row] = []
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         done = runner.iter + 1
         if done % EVERY == 0:
             processes = [os.getpid(), *_children(os.getpid())]

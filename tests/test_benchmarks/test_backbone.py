@@ -4,15 +4,17 @@ import json
 
 import pytest
 from helpers.commands import refusal
+from helpers.processes import run_forked
 
 from mmcnv2.benchmarks import backbone
 
 COLUMNS = ['arch', 'size', 'batch', 'network', 'images/s', 'mmcnv2 is faster by', 'MiB', 'mmcnv2 keeps']
 
 
-def test_a_row_for_every_network(tools, tmp_path):
+def test_a_row_for_every_network(root, tmp_path):
     small = ('--archs', 'atto', '--image-sizes', 64, 128, '--repeats', 1, '--warmup', 0)
-    done = tools.run(
+    done = run_forked(
+        root,
         *('tools/analysis_tools/benchmark_backbone.py', *small),
         *('--against', 'plain', '--json', tmp_path / 'rows.json'),
     )

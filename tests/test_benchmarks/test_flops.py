@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from helpers.commands import call, refusal
+from helpers.processes import run_forked
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -179,9 +180,9 @@ def test_pretraining_recipe(capsys):
     assert list(row)[-1] == 'total' and {'stages.0', 'stages.3', 'proj', 'decoder'} < set(row)
 
 
-def test_a_segmenter_is_measured_as_a_user_starts_it(tools):
+def test_a_segmenter_is_measured_as_a_user_starts_it(root):
     """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
-    done = tools.run('tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)
+    done = run_forked(root, 'tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)
     assert done.returncode == 0, done.stderr
     assert 'EncoderDecoder, one image of 64x64\n' in done.stdout
     assert 'decode_head' in done.stdout

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.commands import call, refusal
 from helpers.models import ARCH, build_fcmae, case, double_weights, error
+from helpers.processes import run_forked
 
 from mmcnv2.benchmarks import plain_fcmae, pretrain
 from mmcnv2.benchmarks.data import one_thread
@@ -18,10 +19,10 @@ BACKENDS = ('--backends', 'dense', 'torch')
 
 
 @pytest.mark.parametrize('part', ['encoder', 'whole'])
-def test_a_row_for_every_backend(tools, tmp_path, capfd, part):
+def test_a_row_for_every_backend(root, tmp_path, capfd, part):
     arguments = (*SMALL, *BACKENDS, '--part', part, '--json', tmp_path / 'rows.json')
     if part == 'whole':  # as a user starts it
-        done = tools.run('tools/analysis_tools/benchmark_pretrain.py', *arguments)
+        done = run_forked(root, 'tools/analysis_tools/benchmark_pretrain.py', *arguments)
         assert done.returncode == 0, done.stderr
         output = done.stdout
     else:

@@ -3,13 +3,15 @@
 import json
 
 import pytest
+from helpers.processes import run_forked
 
 from mmcnv2.benchmarks.profiling import kind_of
 
 
-def test_the_parts_add_up(tools, tmp_path):
+def test_the_parts_add_up(root, tmp_path):
     small = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 1)
-    done = tools.run(
+    done = run_forked(
+        root,
         *('tools/analysis_tools/profile_pretrain.py', *small),
         *('--backends', 'torch', '--json', tmp_path / 'rows.json'),
     )

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from helpers.commands import refusal
+from helpers.processes import run_forked
 
 from mmcnv2.benchmarks import scaling
 from mmcnv2.registry import MODELS
@@ -48,14 +49,14 @@ def test_memory_by_hand():
     assert scaling.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
 
 
-def test_tables_of_two_recipes(root, tools, tmp_path):
+def test_tables_of_two_recipes(root, tmp_path):
     accumulating = tmp_path / 'accumulating.py'
     accumulating.write_text(
         f"_base_ = '{root / RECIPE.format('atto')}'\noptim_wrapper = dict(accumulative_counts=8)\n"
     )
     paths = [RECIPE.format('atto'), str(accumulating)]
     options = ['--gpus', 8, 512, '--utilisation', 0.5, '--picture', tmp_path / 'scaling.png']
-    done = tools.run('tools/analysis_tools/scaling_model.py', *paths, *options)
+    done = run_forked(root, 'tools/analysis_tools/scaling_model.py', *paths, *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'scaling.png').stat().st_size > 10000
     with torch.device('meta'):
@@ -105,9 +106,9 @@ def test_a_recipe_that_does_not_say_how_many_images_a_step_has(tmp_path):
     assert 'config.py needs auto_scale_lr.base_batch_size' in refusal('scaling-model', path)
 
 
-def test_two_processes_beside_one(tools, tmp_path):
+def test_two_processes_beside_one(root, tmp_path):
     options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--json', tmp_path / 'ddp.json']
-    done = tools.run('tools/analysis_tools/benchmark_ddp.py', *options)
+    done = run_forked(root, 'tools/analysis_tools/benchmark_ddp.py', *options)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / 'ddp.json').read_text())['rows']
     assert row['images a process'] == 2 and row['efficiency'] == row['alone (ms)'] / row['DDP (ms)']

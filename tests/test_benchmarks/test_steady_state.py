@@ -6,6 +6,7 @@ import re
 import cv2
 import pytest
 from helpers.commands import refusal
+from helpers.processes import run_forked
 
 from mmcnv2.benchmarks.steady_state import summary
 
@@ -26,8 +27,9 @@ def test_one_loss_that_is_not_finite_is_reported():
     assert not summary(rows, warmup=100)['loss_finite']
 
 
-def test_a_short_run(tools, toy_scenes, tmp_path):
-    done = tools.run(
+def test_a_short_run(root, toy_scenes, tmp_path):
+    done = run_forked(
+        root,
         *('tools/analysis_tools/steady_state.py',),
         *('configs/toy/fcmae_convnextv2-atto_toy-scenes.py', '--work-dir', tmp_path / 'w'),
         *('--iterations', '40', '--warmup', '20', '--picture', tmp_path / 'a.png', '--json', tmp_path / 'a.json'),
