@@ -39,11 +39,11 @@ def make_photos(folder: str, count: int, width: int, height: int) -> None:
     """
     rng = np.random.default_rng(0)
     for number in range(count):
-        photo = np.full((height, width, 3), 128, np.float32)
+        photo: np.ndarray = np.full((height, width, 3), 128, np.float32)
         for octave in range(1, math.ceil(math.log2(max(width, height))) + 1):
             shape = math.ceil(height / 2**octave) + 1, math.ceil(width / 2**octave) + 1
             noise = rng.normal(0, 4 + 2 * octave, (*shape, 1)) + rng.normal(0, octave, (*shape, 3))
-            photo += np.asarray(cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
+            photo += cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         for _ in range(8):
             corners = rng.uniform(0, (width, height), (4, 2)).astype(np.int32)
             light = np.zeros((height, width, 3), np.float32)
@@ -156,12 +156,12 @@ def compare_decoding(paths: Sequence[str], crop: LoadRandomResizedCrop) -> dict[
     differences = defaultdict(list)
     for path in paths:
         file = ImageFile(path)
-        window = np.array(crop.sample_crop(file.height, file.width))
+        window = crop.sample_crop(file.height, file.width)
         divisor = crop.divisor(*window[2:])
-        edges = (np.cumsum(window.reshape(2, 2), axis=0) + divisor // 2) // divisor * divisor
+        edges = (np.cumsum(np.reshape(window, (2, 2)), axis=0) + divisor // 2) // divisor * divisor
         edges = edges.clip(max=(file.height, file.width))
         rounded = np.diff(edges, axis=0, prepend=[[0, 0]]).flatten()
-        used = crop.resize(file.read(*window, divisor=divisor)).astype(int)
+        used = crop.resize(file.read(*window, divisor)).astype(int)
         full = (crop.resize(file.read(*read)) for read in (rounded, window))
         differences[divisor].append([np.abs(used - other).mean() for other in full])
     return {

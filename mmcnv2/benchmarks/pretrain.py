@@ -115,7 +115,7 @@ class Step:
         self, name: str, arch: str, weights: dict[str, Tensor], batch: tuple[Tensor, Tensor], workload: Workload
     ) -> None:
         self.model: Any = build(name, arch, weights, workload.device)
-        trained = self.model.backbone if workload.part == 'encoder' else self.model
+        trained: Any = self.model.backbone if workload.part == 'encoder' else self.model
         self.loss = make_loss(self.model, name, workload.part)
         self.optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
         self.batch, self.workload = batch, workload
