@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from. (tests/test_tools/test_resume.py does it with the real tool.)"""
+"""Which checkpoint a run continues from. (tests/test_tools/test_resume.py does it with the real tool.)"""
 
 import pytest
 import torch

@@ -1,5 +1,5 @@
 # UperNet as mmseg's recipes for ConvNeXt set it; a config sets arch, in_channels, num_classes and init_cfg.
-# Written out here: MMEngine finds 'mmseg::...' bases of the onedl packages only after `import mmcnv2`.
+# Written out, so that it can be read without mmcnv2: MMEngine finds 'mmseg::...' of onedl packages only with it.
 default_scope = 'mmseg'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 

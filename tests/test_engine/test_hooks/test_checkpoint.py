@@ -37,7 +37,7 @@ def test_full_disk_leaves_the_checkpoints_before(max_keep_ckpts, tmp_path):
 def test_oldest_is_removed_after_the_newest_is_written(tmp_path):
     build_runner(tmp_path, epochs=1, checkpoint=dict(max_keep_ckpts=2)).train()
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_5.pth', 'iter_6.pth']
-    # A run that goes on keeps as many, those from before included.
+    # A run that continues keeps as many, those from before included.
     build_runner(tmp_path, epochs=2, checkpoint=dict(max_keep_ckpts=2), resume_from=tmp_path / 'iter_5.pth').train()
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_11.pth', 'iter_12.pth']
 

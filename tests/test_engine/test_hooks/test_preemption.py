@@ -1,4 +1,4 @@
-"""A signal: the step is finished, a checkpoint saved, the run stopped; then it goes on exactly."""
+"""A signal: the step is finished, a checkpoint saved, the run stopped; then it continues exactly."""
 
 import signal
 
