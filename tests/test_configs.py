@@ -689,6 +689,7 @@ def test_fcmae_recipe_runs(samples, tmp_path):
 
 
 @pytest.mark.parametrize('method', ['mask-rcnn', 'cascade-mask-rcnn'])
+@pytest.mark.slow
 def test_detection_recipe_runs(method, samples, tmp_path):
     options = {
         'model.backbone.init_cfg': None,
@@ -719,6 +720,7 @@ def test_detection_recipe_runs(method, samples, tmp_path):
     assert lr[0] == pytest.approx(0.513342 * 1e-4 / 32, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_upernet_recipe_runs(samples, tmp_path):
     classes = (samples / 'coco200/semantic/classes.txt').read_text().splitlines()
     assert len(classes) == 133
@@ -752,6 +754,7 @@ def test_upernet_recipe_runs(samples, tmp_path):
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
 
 
+@pytest.mark.slow
 def test_from_a_fine_tuned_classifier_to_upernet(samples, tmp_path):
     """The chain of the paper: weights, fine-tuned on labels with mmpretrain, start the backbone of UperNet."""
     photos = sorted((samples / 'imagenet1000').glob('*.jpg'))[:8]

@@ -72,6 +72,7 @@ def test_collections_have_names_of_their_own_and_a_readme():
         assert collection['Paper'].keys() == {'Title', 'URL'}
 
 
+@pytest.mark.slow
 def test_models_are_those_of_their_configs():
     for metafile, model in MODELS:
         name, path = model['Name'], ROOT / model['Config']

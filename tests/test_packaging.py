@@ -38,6 +38,7 @@ def archives(root, tmp_path_factory):
     return sdist, wheel
 
 
+@pytest.mark.slow
 def test_recipes_are_inside(archives):
     sdist, wheel = archives
     inside = set(zipfile.ZipFile(wheel).namelist())
@@ -51,6 +52,7 @@ def test_recipes_are_inside(archives):
     assert recipes | {'setup.py', 'requirements/runtime.txt', 'README.md', 'LICENSE'} <= names
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_trains(archives, toy_scenes, tmp_path):
     """From an empty folder, by the console command, with a recipe of the package as base."""
     target, folder = tmp_path / 'site', tmp_path / 'empty'

@@ -11,6 +11,7 @@ from mmcnv2.benchmarks import backbone
 COLUMNS = ['arch', 'size', 'batch', 'network', 'images/s', 'mmcnv2 is faster by', 'MiB', 'mmcnv2 keeps']
 
 
+@pytest.mark.slow
 def test_a_row_for_every_network(root, tmp_path):
     small = ('--archs', 'atto', '--image-sizes', 64, 128, '--repeats', 1, '--warmup', 0)
     done = run_forked(

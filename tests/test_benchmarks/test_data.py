@@ -16,6 +16,7 @@ def cells(line):
     return [cell.strip() for cell in line.strip('|\n').split('|')]
 
 
+@pytest.mark.slow
 def test_images_that_it_makes(root, tmp_path):
     made = ('--make', 200, 120, '--num-images', 2, '--repeats', 1, '--crop-size', 32)
     done = run_forked(root, 'tools/analysis_tools/benchmark_data.py', *made, '--json', tmp_path / 'data.json')

@@ -180,6 +180,7 @@ def test_pretraining_recipe(capsys):
     assert list(row)[-1] == 'total' and {'stages.0', 'stages.3', 'proj', 'decoder'} < set(row)
 
 
+@pytest.mark.slow
 def test_a_segmenter_is_measured_as_a_user_starts_it(root):
     """mmseg imports torchvision, which may be one for CUDA beside a torch without it."""
     done = run_forked(root, 'tools/analysis_tools/get_flops.py', UPERNET, '--shape', 64, 64)

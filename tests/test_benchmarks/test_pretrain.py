@@ -19,6 +19,7 @@ BACKENDS = ('--backends', 'dense', 'torch')
 
 
 @pytest.mark.parametrize('part', ['encoder', 'whole'])
+@pytest.mark.slow
 def test_a_row_for_every_backend(root, tmp_path, capfd, part):
     arguments = (*SMALL, *BACKENDS, '--part', part, '--json', tmp_path / 'rows.json')
     if part == 'whole':  # as a user starts it

@@ -8,6 +8,7 @@ from helpers.processes import run_forked
 from mmcnv2.benchmarks.profiling import kind_of
 
 
+@pytest.mark.slow
 def test_the_parts_add_up(root, tmp_path):
     small = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 1)
     done = run_forked(

@@ -49,6 +49,7 @@ def test_memory_by_hand():
     assert scaling.gigabytes(10**9, 8) == pytest.approx((20, 12 + 8 / 8, 16 / 8))
 
 
+@pytest.mark.slow
 def test_tables_of_two_recipes(root, tmp_path):
     accumulating = tmp_path / 'accumulating.py'
     accumulating.write_text(
@@ -106,6 +107,7 @@ def test_a_recipe_that_does_not_say_how_many_images_a_step_has(tmp_path):
     assert 'config.py needs auto_scale_lr.base_batch_size' in refusal('scaling-model', path)
 
 
+@pytest.mark.slow
 def test_two_processes_beside_one(root, tmp_path):
     options = ['--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--json', tmp_path / 'ddp.json']
     done = run_forked(root, 'tools/analysis_tools/benchmark_ddp.py', *options)

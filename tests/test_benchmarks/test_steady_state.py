@@ -27,6 +27,7 @@ def test_one_loss_that_is_not_finite_is_reported():
     assert not summary(rows, warmup=100)['loss_finite']
 
 
+@pytest.mark.slow
 def test_a_short_run(root, toy_scenes, tmp_path):
     done = run_forked(
         root,
