@@ -28,8 +28,8 @@ def draw_instances(image: np.ndarray, masks: np.ndarray, labels: Sequence[int], 
         x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
         cv2.rectangle(out, (x, y), (x + width - 1, y + height - 1), _colour(label), 1)
         for shade, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            place = (x + 2, max(y + 11, 11))
-            cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, thickness, cv2.LINE_AA)
+            origin = (x + 2, max(y + 11, 11))
+            cv2.putText(out, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, thickness, cv2.LINE_AA)
     return out
 
 
@@ -55,8 +55,8 @@ def contact_sheet(
         return sheet
     header = np.full((24, sheet.shape[1], 3), 255, dtype=np.uint8)
     for i, title in enumerate(titles):
-        place = (i * cells[0][0].shape[1] + 4, 17)
-        cv2.putText(header, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        origin = (i * cells[0][0].shape[1] + 4, 17)
+        cv2.putText(header, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([header, sheet])
 
 

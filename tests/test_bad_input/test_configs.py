@@ -111,9 +111,9 @@ def test_typo_in_an_argument(number, part, name, key):
     typo = misspelt(key, number)
     if typo == key:
         typo += '_'
-    setting, place = WHERE[part]
+    setting, wrap = WHERE[part]
     with pytest.raises(ConfigError) as info:
-        check_settings(Config(place({'type': f'mmcnv2.{name}', typo: 1})))
+        check_settings(Config(wrap({'type': f'mmcnv2.{name}', typo: 1})))
     assert str(info.value) == f'{setting}.{typo}: {name} has no argument {typo!r}; did you mean {key}?'
 
 
@@ -123,10 +123,10 @@ def test_typo_in_an_argument(number, part, name, key):
     ids=[name for _, name, _ in our_components()],
 )
 def test_typo_in_a_type(part, name):
-    setting, place = WHERE[part]
+    setting, wrap = WHERE[part]
     typo = name[:4] + name[5:]
     with pytest.raises(ConfigError) as info:
-        check_settings(Config(place(dict(type=f'mmcnv2.{typo}'))))
+        check_settings(Config(wrap(dict(type=f'mmcnv2.{typo}'))))
     assert str(info.value).startswith(f"{setting}.type: no component 'mmcnv2.{typo}' among ")
     assert str(info.value).endswith(f'did you mean mmcnv2.{name}?')
 

@@ -184,7 +184,7 @@ def test_auto_scale_lr_counts_processes_and_accumulation(root, fcmae, one_proces
     checkpoint = scaled_lr(root, fcmae, tmp_path, f'load_from={start}')
     assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {2.5e-4}
     assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 64
-    # It did start from there: the step is short beside the way of six.
+    # It did start from there: one step is much shorter than six together.
     way = distance(weights(one_process, 3), weights(one_process))
     assert 0 < distance(weights(one_process, 3), checkpoint['state_dict']) < way / 10
 
