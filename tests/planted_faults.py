@@ -201,8 +201,8 @@ FAULTS = {
     ),
     'the oldest checkpoint is taken': Fault(
         'resuming/checkpoints.py',
-        'key=iterations.get, reverse=True',
-        'key=iterations.get',
+        'key=iterations.__getitem__, reverse=True',
+        'key=iterations.__getitem__',
         'test_resuming/test_checkpoints.py',
     ),
     'checksums are not compared': Fault(
