@@ -270,9 +270,10 @@ def init_weights(module: nn.Module) -> None:
 
     Norms and GRN keep what their constructors set. Apply once, with ``module.apply``.
     """
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
