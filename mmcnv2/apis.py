@@ -93,13 +93,16 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     runner.train()
 
 
-def test(cfg: Config, checkpoint: str, out: str | None = None, allow_pickle: bool = False) -> dict[str, float]:
+def test(
+    cfg: Config, checkpoint: str, out: str | None = None, tta: bool = False, allow_pickle: bool = False
+) -> dict[str, float]:
     """Check a config, then evaluate a checkpoint with the metrics of the config.
 
     Args:
         cfg: With ``test_dataloader``, ``test_evaluator`` and ``work_dir``.
         checkpoint: Path or URL of a checkpoint of the whole model.
         out: Path of a ``.pkl`` file to save the predictions to.
+        tta: Whether to use test-time augmentation, the config's ``tta_model`` and ``tta_pipeline``.
         allow_pickle: See ``install_safe_loaders``.
 
     Returns:
@@ -110,6 +113,11 @@ def test(cfg: Config, checkpoint: str, out: str | None = None, allow_pickle: boo
     """
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'config {cfg.filename} has no test_dataloader or no test_evaluator')
+    if tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise ConfigError(f'--tta needs tta_model and tta_pipeline in the config {cfg.filename}')
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     # Strategies divide the state of a training between GPUs; a test has none.
     for key in ('runner_type', 'strategy'):
         cfg.pop(key, None)

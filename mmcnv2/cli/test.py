@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = load_config(args)
     apply_test_options(cfg, args)
-    apis.test(cfg, args.checkpoint, args.out, args.allow_pickle)
+    apis.test(cfg, args.checkpoint, args.out, args.tta, args.allow_pickle)
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply ``--show-dir`` and ``--tta``, as in mmdet and mmseg."""
+    """Check ``--out`` and apply ``--show-dir``, as in mmdet and mmseg."""
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError(f'--out must name a .pkl file, got {args.out}')
     if args.show_dir:
@@ -53,8 +53,3 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
             hook.test_out_dir = args.show_dir
         else:
             cfg.visualizer.save_dir = args.show_dir
-    if args.tta:
-        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-            raise ConfigError(f'--tta needs tta_model and tta_pipeline in the config {args.config}')
-        cfg.model = dict(**cfg.tta_model, module=cfg.model)
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

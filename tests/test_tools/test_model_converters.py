@@ -1,6 +1,7 @@
 """tools/model_converters, run as scripts."""
 
 import hashlib
+import re
 
 import pytest
 import torch
@@ -79,6 +80,16 @@ def test_publish(root, tmp_path, checkpoint):
     assert content['meta'] == dict(cfg='a = 1\n', epoch=2)
     for key, value in model.state_dict().items():
         assert torch.equal(content['state_dict'][key], value)
+
+
+def test_publishing_under_a_name_in_use_leaves_that_file(root, tmp_path, checkpoint):
+    """The name of the file gets a hash, so the checkpoint itself may be named."""
+    source, _ = checkpoint
+    before = source.read_bytes()
+    assert run(root, 'publish_model', source, source).returncode == 0
+    assert source.read_bytes() == before
+    (published,) = set(tmp_path.iterdir()) - {source}
+    assert re.fullmatch(r'epoch_2-[0-9a-f]{8}\.pth', published.name)
 
 
 def test_publish_errors(root, tmp_path, checkpoint):

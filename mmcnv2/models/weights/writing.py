@@ -1,6 +1,7 @@
 """Write state dicts: in the file layout of each format, or published from a training checkpoint."""
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmcnv2.utils.errors import InputError
-from mmcnv2.utils.files import written_whole
+from mmcnv2.utils.files import AtomicLocalBackend, written_whole
 
 from .reading import load_checkpoint
 
@@ -56,10 +57,13 @@ def publish_checkpoint(source: str, target: str) -> tuple[Path, int]:
     if Path(target).suffix != '.pth':
         raise InputError(f'the name must end in .pth, got {target}')
     content = _published(load_checkpoint(source), source)
-    with written_whole(target) as temporary:
-        torch.save(content, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]
-    return Path(target).rename(Path(target).with_stem(f'{Path(target).stem}-{digest}')), len(content['state_dict'])
+    buffer = io.BytesIO()  # the name follows from the content, and a file named ``target`` is not touched
+    torch.save(content, buffer)
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    path = Path(target).with_stem(f'{Path(target).stem}-{digest}')
+    AtomicLocalBackend().put(data, path)
+    return path, len(content['state_dict'])
 
 
 def _published(checkpoint: Any, source: str) -> dict[str, Any]:
