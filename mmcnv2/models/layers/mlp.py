@@ -39,7 +39,10 @@ def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed
     dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     arguments = (
         x.flatten(1, -2).to(dtype),
-        *(p.to(dtype) for p in (pwconv1.weight, pwconv1.bias, pwconv2.weight, pwconv2.bias)),
+        pwconv1.weight.to(dtype),
+        pwconv1.bias.to(dtype),
+        pwconv2.weight.to(dtype),
+        pwconv2.bias.to(dtype),
         grn.gamma,
         grn.beta,
         grn.eps,
