@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcnv2.engine.runner import build_runner
+from mmcnv2.engine.hooks import PartialLoadHook
+from mmcnv2.engine.runner import build_runner, unwrapped
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
-from mmcnv2.preflight import check_checkpoint, check_config, check_weights
+from mmcnv2.preflight import check_checkpoint, check_config, check_weight_file, check_weights
 from mmcnv2.recipes import recipe_path
 from mmcnv2.utils.errors import ConfigError, errors_name
 
@@ -89,7 +91,9 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     install_safe_loaders(cfg, allow_pickle)
     check_config(cfg, ('train', 'val'))
     runner = build_runner(cfg)
-    check_weights(cfg, getattr(runner.model, 'module', runner.model))
+    loaded = check_weights(cfg, unwrapped(runner.model))
+    if loaded is not None:
+        runner.register_hook(PartialLoadHook(loaded))
     runner.train()
 
 
@@ -121,11 +125,15 @@ def test(
     # Strategies divide the state of a training between GPUs; a test has none.
     for key in ('runner_type', 'strategy'):
         cfg.pop(key, None)
+    # As in mmdet's test.py: the runner loads it once the hooks are ready, those that keep a copy of the weights too.
+    cfg.load_from, cfg.resume = checkpoint, False
     install_safe_loaders(cfg, allow_pickle)
+    check_weight_file('checkpoint', checkpoint)
     check_config(cfg, ('test',))
     runner = build_runner(cfg)
-    check_checkpoint(checkpoint, getattr(runner.model, 'module', runner.model))
-    runner.load_checkpoint(checkpoint)
+    content = check_checkpoint(checkpoint, unwrapped(runner.model))
+    if 'ema_state_dict' in content:
+        print_log(f'{checkpoint} is of a training with averaged weights (EMAHook): these are tested', 'current')
     if out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     return runner.test()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -35,6 +36,13 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
     return runner
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the model inside what distributes it or tests it with augmentations; the config of one as it is."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:

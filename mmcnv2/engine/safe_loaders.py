@@ -5,9 +5,10 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from mmcnv2.datasets.transforms import LoadCheckedImage
-from mmcnv2.models.weights.reading import load_checkpoint
+from mmcnv2.models.weights.reading import find_state_dict, load_checkpoint
 from mmcnv2.utils.errors import InputError
 
 _OURS = ('', 'http://', 'https://')
@@ -17,7 +18,8 @@ def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
     """Make MMEngine and mmcv read checkpoints and images with loaders that check, from now on in the whole process.
 
     Checkpoints (``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``, ``Runner.load_checkpoint``): as
-    ``load_checkpoint`` reads them, so that no file can run code. MMEngine's own loaders fall back to running it.
+    ``load_checkpoint`` reads them, so that no file can run code. MMEngine's own loaders fall back to running it. The
+    weights are under ``state_dict`` then, wherever the file has them: hooks and strategies look for them there.
 
     Images (``LoadImageFromFile`` in the pipelines of the config's scope): by :class:`LoadCheckedImage`.
 
@@ -35,7 +37,11 @@ def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
         content = load_checkpoint(filename, allow_pickle, mmap=map_location == 'meta')
         if not isinstance(content, dict):
             raise InputError(f'checkpoint {filename} holds no state dict, but a {type(content).__name__}')
-        return content
+        weights = find_state_dict(content)
+        if weights is content:  # a bare state dict, or no checkpoint of a model, which is left to who asks for it
+            is_bare = any(isinstance(value, Tensor) for value in content.values())
+            return dict(state_dict=content) if is_bare else content
+        return dict(content, state_dict=weights)
 
     def refuse(filename: str, map_location: Any = None) -> dict:
         raise InputError(

@@ -8,17 +8,22 @@ from mmengine.config import Config
 from torch import nn
 
 from .annotations import check_annotations
-from .checkpoints import check_checkpoint, check_pretrained
+from .checkpoints import check_checkpoint, check_load_from
 from .paths import check_dataset_paths
+from .pretrained import check_pretrained
 from .settings import check_settings
+from .weight_files import check_weight_file, check_weight_files
 
 __all__ = [
     'check_annotations',
     'check_checkpoint',
     'check_config',
     'check_dataset_paths',
+    'check_load_from',
     'check_pretrained',
     'check_settings',
+    'check_weight_file',
+    'check_weight_files',
     'check_weights',
 ]
 
@@ -34,20 +39,29 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         InputError: Names the setting or the file, and says what is expected.
     """
     check_settings(cfg)
+    if 'train' in splits:
+        check_weight_files(cfg)
     check_dataset_paths(cfg, splits)
     check_annotations(cfg, splits)
 
 
-def check_weights(cfg: Config, model: nn.Module | dict) -> None:
+def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
     """Check the checkpoints that a training starts from: ``init_cfg`` and ``load_from``.
 
     Args:
         cfg: Config of a training.
         model: Its model, not initialised yet, or the config of the model.
 
+    Returns:
+        The keys to be loaded from ``load_from``; None if they are all that model and file have.
+
     Raises:
         ConfigError: If a file is missing, unreadable, or does not fit.
     """
     check_pretrained(model)
-    if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from, model, to_resume=bool(cfg.get('resume')))
+    if not cfg.get('load_from'):
+        return None
+    if cfg.get('resume'):
+        check_checkpoint(cfg.load_from, model, to_resume=True)
+        return None
+    return check_load_from(cfg.load_from, model)

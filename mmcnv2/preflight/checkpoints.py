@@ -1,17 +1,27 @@
-"""Check that a checkpoint can be read and fits the model."""
+"""Check the checkpoint of a whole model: of a test, of a run to resume, or one that a training starts from."""
 
-from typing import Any
+import logging
+from collections.abc import Mapping
 
-import torch
-from mmengine.registry import MODELS
-from mmengine.runner import CheckpointLoader
-from torch import Tensor, nn
+from mmengine.logging import print_log
+from torch import nn
 
 from mmcnv2.models.weights.matching import match_state_dicts
-from mmcnv2.utils.errors import ConfigError, InputError
+from mmcnv2.utils.errors import ConfigError
+
+from .fitting import (
+    does_not_fit,
+    fits,
+    in_backbone,
+    match_model,
+    prefix_of,
+    read_checkpoint,
+    what_is_not_loaded,
+    without_values,
+)
 
 
-def check_checkpoint(path: str, model: nn.Module | dict, to_resume: bool = False) -> None:
+def check_checkpoint(path: str, model: nn.Module | dict, to_resume: bool = False) -> dict:
     """Check that a checkpoint of a whole model fits ``model``.
 
     Args:
@@ -19,76 +29,74 @@ def check_checkpoint(path: str, model: nn.Module | dict, to_resume: bool = False
         model: The model, or its config (which MMEngine's ``FlexibleRunner`` has until it trains).
         to_resume: Whether it must also hold what training resumes from.
 
+    Returns:
+        What the file holds; its tensors are read when they are used.
+
     Raises:
         ConfigError: If the file is missing or unreadable, or lacks a parameter, or one has another shape.
     """
     try:
-        checkpoint = _read(path)
+        checkpoint = read_checkpoint(path)
     except ConfigError as error:
         hint = '. An earlier one may do: --resume PATH' if to_resume else ''
         raise ConfigError(f'{error}{hint}') from error
-    given = _state_dict(checkpoint, path)
-    own = _without_values(model).state_dict()
-    given = {key.removeprefix('module.'): value for key, value in given.items()}  # as MMEngine loads it
-    problems = match_state_dicts(given, own).problems
-    if problems:
-        listed = '\n  '.join(problems[:8])
-        raise ConfigError(
-            f'checkpoint {path} does not fit the model of the config; '
-            f'{len(problems)} of {len(own)} tensors disagree:\n  {listed}'
-        )
+    own = without_values(model).state_dict()
+    match = match_state_dicts(checkpoint['state_dict'], own)
+    if match.problems:
+        raise does_not_fit(f'checkpoint {path}', match, own)
     missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
     if to_resume and missing:
         raise ConfigError(
             f'checkpoint {path} cannot be resumed from: it has no {", ".join(missing)}. It holds weights only; start '
             'a new training from them with --cfg-options load_from=PATH'
         )
+    return checkpoint
 
 
-def check_pretrained(model: nn.Module | dict) -> None:
-    """Check that ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)`` finds keys with that prefix.
+def check_load_from(path: str, model: nn.Module | dict) -> set[str] | None:
+    """Check the checkpoint that a training starts from, perhaps of a model with other heads.
+
+    What does not fit, such as the last layers for other classes, is to keep its initial values; the log names it.
 
     Args:
-        model: A model whose weights are not initialised yet, or its config.
+        path: See ``check_checkpoint``.
+        model: See ``check_checkpoint``.
+
+    Returns:
+        The keys of the state dict that fit; None if model and file agree in all of them.
 
     Raises:
-        ConfigError: If the file is missing or unreadable, or has no such key.
+        ConfigError: If the file is missing or unreadable, has a backbone and nothing else of the model, has another
+            backbone, or fits less than half of the tensors.
     """
-    for name, module in _without_values(model).named_modules():
-        init_cfgs = getattr(module, 'init_cfg', None) or []
-        for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
-            prefix = init_cfg.get('prefix')
-            if init_cfg['type'] != 'Pretrained' or not prefix:
-                continue
-            given = _state_dict(_read(init_cfg['checkpoint']), init_cfg['checkpoint'])
-            if not any(key.startswith(f'{prefix.removesuffix(".")}.') for key in given):
-                starts = ', '.join(sorted({key.split('.')[0] for key in given})[:8])
-                raise ConfigError(
-                    f'model.{name}.init_cfg.prefix: checkpoint {init_cfg["checkpoint"]} has no key that starts with '
-                    f'{prefix!r}; its keys start with {starts}'
-                )
+    given = read_checkpoint(path)['state_dict']
+    model = without_values(model)
+    own = model.state_dict()
+    match = match_model(given, model)
+    others = [key for key in own if not in_backbone(key)]
+    is_other = any(in_backbone(key) and key in given for key in match.misfits)
+    if len(others) < len(own) and not is_other and not any(key in given for key in others):
+        raise ConfigError(f'load_from: checkpoint {path} {_only_a_backbone(path, given, own)}')
+    if not fits(match, model):
+        raise does_not_fit(f'load_from: checkpoint {path}', match, own)
+    lines = what_is_not_loaded(given, own, match)
+    if not lines:
+        return None
+    listed = '\n  '.join(lines)
+    loaded = f'{len(match.tensors)} of the {len(own)} tensors of the model are loaded from {path}'
+    print_log(f'load_from: {loaded}, and not:\n  {listed}', 'current', logging.WARNING)
+    return set(match.tensors)
 
 
-def _without_values(model: nn.Module | dict) -> nn.Module:
-    """Return the model; build it without values if it is a config."""
-    if isinstance(model, nn.Module):
-        return model
-    with torch.device('meta'):
-        return MODELS.build(model)
-
-
-def _read(path: str) -> dict:
-    """Read names and shapes, without the values."""
-    try:
-        return CheckpointLoader.load_checkpoint(path, map_location='meta', logger='silent')
-    except InputError as error:
-        raise ConfigError(str(error)) from error
-    except Exception as error:
-        raise ConfigError(f'checkpoint {path} cannot be read: {type(error).__name__}: {error}') from error
-
-
-def _state_dict(checkpoint: dict, path: str) -> dict[str, Any]:
-    given = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(given, dict) or not any(isinstance(value, Tensor) for value in given.values()):
-        raise ConfigError(f'checkpoint {path} holds no state dict: expected the tensors of a model by name')
-    return given
+def _only_a_backbone(path: str, given: Mapping, own: Mapping) -> str:
+    name = next(key.partition('backbone.')[0] + 'backbone' for key in own if in_backbone(key))
+    backbone = (key.removeprefix(f'{name}.') for key in own if in_backbone(key))
+    prefix = prefix_of(given, backbone)
+    if prefix is None:
+        return (
+            'has no weights under the names of the model of the config. Those of other packages start a backbone '
+            'with init_cfg of mmcnv2.PretrainedConvNeXtV2 (docs/how_to/weights.md)'
+        )
+    options = dict(type='Pretrained', checkpoint=path) | (dict(prefix=prefix) if prefix else {})
+    listed = ' '.join(f'model.{name}.init_cfg.{key}={value}' for key, value in options.items())
+    return f'has a backbone and nothing else of the model: start from it with --cfg-options {listed}'

@@ -49,8 +49,8 @@ def test_a_config_that_can_train(check, tmp_path):
     [
         ('model.mask_ration=0.5', 'error: model.mask_ration: FCMAE has no argument'),
         ('train_dataloader.dataset.data_root=nowhere', 'error: train_dataloader.dataset.data_root: nowhere does not'),
-        ('load_from=nothing.pth', 'error: checkpoint nothing.pth does not exist'),
-        ('load_from=other.pth', 'error: checkpoint other.pth does not fit the model of the config; '),
+        ('load_from=nothing.pth', 'error: load_from: checkpoint nothing.pth does not exist'),
+        ('load_from=other.pth', 'error: load_from: checkpoint other.pth does not fit the model of the config; '),
         ('resume=True', 'training can start'),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -212,6 +213,17 @@ class ConvNeXtV2(BaseModule):
                 outs.append(layout.unpack(out).contiguous())
         return tuple(outs)
 
+    def init_weights(self) -> None:
+        """Load the weights of ``init_cfg``.
+
+        Output norms that the checkpoint lacks keep their initial values, as after pre-training, which has none. The
+        log says so, in place of MMEngine's warning of missing keys.
+        """
+        # Only here: a strict load_state_dict must find all keys.
+        handle = self.register_load_state_dict_post_hook(_leave_output_norms_fresh)
+        super().init_weights()
+        handle.remove()
+
     def train(self, mode: bool = True) -> 'ConvNeXtV2':
         """Set the training mode; frozen stages stay in evaluation mode."""
         super().train(mode)
@@ -263,6 +275,15 @@ class ConvNeXtV2(BaseModule):
                 f'height and width must be divisible by {PATCH_SIZE}, got {x.shape[2]}x{x.shape[3]}; let the data '
                 f'preprocessor pad (mmdet: pad_size_divisor={PATCH_SIZE}, mmseg: size_divisor={PATCH_SIZE})'
             )
+
+
+def _leave_output_norms_fresh(backbone: nn.Module, keys: Any) -> None:
+    """Remove output norms from the missing keys of a load, and log them; ``keys`` is what PyTorch gives its hooks."""
+    fresh = [key for key in keys.missing_keys if ConvNeXtV2.is_output_norm(key)]
+    keys.missing_keys[:] = [key for key in keys.missing_keys if key not in fresh]
+    if fresh:
+        norms = ', '.join(dict.fromkeys(key.split('.')[0] for key in fresh))
+        print_log(f'output norms {norms} start fresh: the checkpoint has none, as after pre-training', 'current')
 
 
 def init_weights(module: nn.Module) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 from torch import Tensor
 
 
+MISSING = 'is missing'
+
+
 @dataclass
 class Match:
     """The result of comparing a given state dict with a model's own.
@@ -14,13 +17,20 @@ class Match:
     Attributes:
         tensors: Given tensors by key of the model, in the model's shapes.
         fresh: Keys of the model that the given state dict lacks and may lack.
-        problems: One line for each tensor that is missing or does not fit, and for each part that only the given
-            state dict has, since loading would silently leave it out.
+        misfits: Keys of the model whose tensor is missing or does not fit, and why.
+        deeper: Parts that only the given state dict has, in lists of modules that the model has as well.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    misfits: dict[str, str] = field(default_factory=dict)
+    deeper: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each misfit, and for each deeper part, since loading would silently leave it out."""
+        lines = [f'{key} {reason}' for key, reason in self.misfits.items()]
+        return lines + [f'{part} is in the checkpoint, and the model has no such part' for part in self.deeper]
 
 
 def match_state_dicts(
@@ -41,7 +51,7 @@ def match_state_dicts(
         is_optional: Whether ``given`` may lack a key of the model.
 
     Returns:
-        The match; problems are collected, not raised, and name the keys of the model.
+        The match; what does not fit is collected, not raised.
     """
     match = Match()
     read = read or _same_values
@@ -51,24 +61,23 @@ def match_state_dicts(
             if is_optional(key):
                 match.fresh.append(key)
             else:
-                match.problems.append(f'{key} is missing')
+                match.misfits[key] = MISSING
             continue
         value = given[theirs]
         if not isinstance(value, Tensor):
-            match.problems.append(f'{key} is a {type(value).__name__}, no tensor')
+            match.misfits[key] = f'is a {type(value).__name__}, no tensor'
             continue
         try:
             converted = read(value, tensor)
         except ValueError as error:
-            match.problems.append(f'{key}: {error}')
+            match.misfits[key] = f'does not fit: {error}'
             continue
         if converted is None:
-            match.problems.append(f'{key} is {tuple(value.shape)}, expected {tuple(tensor.shape)}')
+            match.misfits[key] = f'is {tuple(value.shape)}, expected {tuple(tensor.shape)}'
         else:
             match.tensors[key] = converted
     # Loading would silently leave out blocks that the model does not have.
-    deeper = dict.fromkeys(block for block, key in _next_blocks(own) if name(key) in given)
-    match.problems += [f'{block} is in the checkpoint, and the model has no such part' for block in deeper]
+    match.deeper = [*dict.fromkeys(block for block, key in _next_blocks(own) if name(key) in given)]
     return match
 
 

@@ -9,7 +9,7 @@ from mmcnv2.utils.errors import InputError, errors_name
 
 from ..backbones import ConvNeXtV2
 from .formats import recognize
-from .matching import match_state_dicts
+from .matching import Match, match_state_dicts
 from .reading import read_state_dict
 
 
@@ -44,6 +44,20 @@ class PretrainedConvNeXtV2:
         self.allow_pickle = allow_pickle
 
     def __call__(self, module: ConvNeXtV2) -> None:
+        match, format = self.match(module)
+        own = module.state_dict()
+        module.load_state_dict(own | match.tensors)
+        loaded = f'{len(match.tensors)} of {len(own)} tensors from {self.checkpoint} ({format})'
+        print_log(f'{loaded}; fresh: {", ".join(match.fresh) or "nothing"}', 'current')
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
+
+    def match(self, module: ConvNeXtV2) -> tuple[Match, str]:
+        """Return what the checkpoint has for a backbone, without loading it, and the name of its format.
+
+        Raises:
+            ValueError: As when called.
+        """
         if not isinstance(module, ConvNeXtV2):
             raise InputError(f'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2, got {type(module).__name__}')
         given = read_state_dict(self.checkpoint, self.allow_pickle)
@@ -75,11 +89,7 @@ class PretrainedConvNeXtV2:
                 f'{self.checkpoint} ({format.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
                 f'{module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
             )
-        module.load_state_dict(own | match.tensors)
-        loaded = f'{len(match.tensors)} of {len(own)} tensors from {self.checkpoint} ({format.name})'
-        print_log(f'{loaded}; fresh: {", ".join(match.fresh) or "nothing"}', 'current')
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
+        return match, format.name
 
 
 def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:

@@ -70,6 +70,22 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
     raise InputError(f'checkpoint {path} is damaged or was not written by torch.save: {reason}') from problem
 
 
+def find_state_dict(content: Any) -> Any:
+    """Return the weights in what a checkpoint holds; what it holds itself if it is not nested.
+
+    They may be nested under ``state_dict``, ``model`` or ``module``. The prefix ``module.`` of a model that was saved
+    while wrapped in DistributedDataParallel is removed.
+    """
+    while isinstance(content, dict):
+        inner = next((content[key] for key in NESTED if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    if isinstance(content, dict) and content and all(str(key).startswith('module.') for key in content):
+        return {key.removeprefix('module.'): value for key, value in content.items()}
+    return content
+
+
 def _timm_state_dict(name: str) -> dict[str, Tensor]:
     try:
         import timm
@@ -80,7 +96,7 @@ def _timm_state_dict(name: str) -> dict[str, Tensor]:
 
 def _local_path(checkpoint: str) -> Path:
     """Return the file of a path or, downloaded once, of a URL."""
-    return _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint)
+    return _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint).expanduser()
 
 
 def _download(url: str) -> Path:
@@ -143,15 +159,8 @@ def _method_of_history_buffer(owner: type, name: str) -> Callable:
 
 
 def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, dict):
-        inner = next((content[key] for key in NESTED if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            break
-        content = inner
+    content = find_state_dict(content)
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
         raise InputError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
-    # A model saved while wrapped in DistributedDataParallel.
-    if all(key.startswith('module.') for key in tensors):
-        tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
     return tensors

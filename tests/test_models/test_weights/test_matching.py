@@ -61,5 +61,5 @@ def test_other_names_and_a_reader_of_ones_own():
         return value + 10 if value.max() < 3 else None
 
     match = match_state_dicts(theirs, OWN, name=lambda key: f'x.{key}', read=read)
-    assert match.problems == ['stem.weight: two dimensions', 'norm.weight is (2,), expected (2,)']
+    assert match.problems == ['stem.weight does not fit: two dimensions', 'norm.weight is (2,), expected (2,)']
     assert match.tensors['stages.0.1.weight'].tolist() == [12, 12]
