@@ -9,12 +9,14 @@ from torch import nn
 
 from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_pretrained
+from .classes import check_classes
 from .paths import check_dataset_paths
 from .settings import check_settings
 
 __all__ = [
     'check_annotations',
     'check_checkpoint',
+    'check_classes',
     'check_config',
     'check_dataset_paths',
     'check_pretrained',
@@ -35,6 +37,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     """
     check_settings(cfg)
     check_dataset_paths(cfg, splits)
+    check_classes(cfg, splits)
     check_annotations(cfg, splits)
 
 
