@@ -10,6 +10,7 @@ from torch import nn
 from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_pretrained
 from .classes import check_classes
+from .label_maps import check_label_maps
 from .paths import check_dataset_paths
 from .settings import check_settings
 
@@ -19,6 +20,7 @@ __all__ = [
     'check_classes',
     'check_config',
     'check_dataset_paths',
+    'check_label_maps',
     'check_pretrained',
     'check_settings',
     'check_weights',
@@ -26,7 +28,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, paths and annotations.
+    """Check settings, paths, classes, annotations and label maps.
 
     Args:
         cfg: Config of a run.
@@ -39,6 +41,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_dataset_paths(cfg, splits)
     check_classes(cfg, splits)
     check_annotations(cfg, splits)
+    check_label_maps(cfg, splits)
 
 
 def check_weights(cfg: Config, model: nn.Module | dict) -> None:

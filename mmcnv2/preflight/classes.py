@@ -76,6 +76,7 @@ def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
                     continue
                 of_split.setdefault(split, []).append(classes)
                 if 'BaseSegDataset' in kinds:
+                    _check_loading(setting, dataset, classes)
                     _check_palette_of_mmseg(setting, dataset, classes.names, cls.METAINFO.get('classes') or ())
                 else:
                     _check_palette(setting, dataset, classes.names)
@@ -329,10 +330,21 @@ def _all_known(steps: list[str]) -> bool:
     return all(cls is not None and cls.__module__.split('.')[0] in ('mmcv', 'mmseg', 'mmcnv2') for cls in classes)
 
 
-def _is_plain(cls: type) -> bool:
+def _is_plain(cls: Any) -> bool:
     """Return whether a data set of mmseg finds its classes and label maps as BaseSegDataset does."""
-    base = next(base for base in inspect.getmro(cls) if base.__name__ == 'BaseSegDataset')
+    base: Any = next(base for base in inspect.getmro(cls) if base.__name__ == 'BaseSegDataset')
     return cls.load_data_list is base.load_data_list
+
+
+def _check_loading(setting: str, dataset: Mapping, classes: _Classes) -> None:
+    """Check ``num_classes`` of our transform that loads labels."""
+    for i, step in enumerate(dataset.get('pipeline') or []):
+        number = step.get('num_classes') if str(step.get('type')).endswith('LoadLabelMap') else None
+        if number and number != len(classes.names) and max(number, len(classes.names)) > 2:  # 1: a sigmoid's
+            raise ConfigError(
+                f'{setting}.pipeline.{i}.num_classes is {number}, and {setting} has {len(classes.names)} classes: '
+                'make them equal'
+            )
 
 
 def _check_metrics_need_no_classes(setting: str, metrics: list[tuple[str, Mapping]]) -> None:
@@ -366,7 +378,7 @@ def _check_palette(setting: str, dataset: Mapping, names: list[str]) -> None:
     """Warn of a palette of mmdet that is too short; None means colours at random."""
     metainfo = dataset.get('metainfo') or {}
     palette = metainfo.get('palette') if isinstance(metainfo, Mapping) else None
-    if _is_list(palette) and len(palette) < len(names):
+    if palette is not None and _is_list(palette) and len(palette) < len(names):
         warnings.warn(
             f'{setting}.metainfo.palette has {len(palette)} colours for {len(names)} classes: pictures of the others '
             f'cannot be drawn. Name one (r, g, b) each, {_LEAVE_OUT}',

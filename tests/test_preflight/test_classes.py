@@ -50,6 +50,10 @@ SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
             r'auxiliary_head\.num_classes is 2, .* has 7 classes: make them eq',
         ),
         (
+            {'train_dataloader.dataset.pipeline.1.num_classes': 19},
+            r'train_dataloader\.dataset\.pipeline\.1\.num_classes is 19, and train_dataloader\.dataset has 7',
+        ),
+        (
             dict(model__auxiliary_head=[dict(num_classes=7), dict(num_classes=8)]),
             r'model\.auxiliary_head\.1\.num_classes is 8',
         ),
@@ -111,6 +115,7 @@ def test_binary_segmenters_may_have_one_channel(changed, head):
     cfg = changed(SEGMENTER)
     for split in BOTH:
         cfg[f'{split}_dataloader'].dataset.metainfo.classes = ['background', 'object']
+        cfg[f'{split}_dataloader'].dataset.pipeline[1].num_classes = 2
     for name in ('decode_head', 'auxiliary_head'):
         cfg.model[name].update(
             head, loss_decode=dict(SIGMOID, class_weight=[1.0] * head.get('out_channels', head['num_classes']))

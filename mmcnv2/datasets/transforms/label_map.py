@@ -32,7 +32,7 @@ class LoadLabelMap(BaseTransform):
     - seg_map_path (str, optional)
     - ori_shape (tuple[int, int]): (H, W) of the image file.
     - reduce_zero_label (bool): Whether label 0 is ignored and the others are reduced by one.
-    - label_map (dict[int, int], optional): New labels by old ones, which mmseg's datasets make when a config names some
+    - label_map (dict[int, int], optional): New labels by old ones; mmseg's datasets make it when a config names some
       of their classes.
     - seg_fields (list[str])
 
@@ -155,7 +155,7 @@ def _narrowed(path: str, stored: np.ndarray, label_map: dict[int, int]) -> np.nd
 
 def _new_labels(own: dict[int, int], reduce_zero_label: bool, label_map: dict[int, int] | None) -> np.ndarray:
     """Return the label for each number in a file: (65536,) uint8, 255 for those above 255 that ``own`` lacks."""
-    labels = np.full(_LARGEST + 1, IGNORED, dtype=np.uint8)
+    labels: np.ndarray = np.full(_LARGEST + 1, IGNORED, dtype=np.uint8)
     labels[:IGNORED] = np.arange(IGNORED)
     for old, new in own.items():
         labels[old] = new
