@@ -32,4 +32,9 @@ class CompileHook(Hook):
         except AttributeError as error:
             parts = ', '.join(name for name, _ in model.named_children())
             raise ConfigError(f'CompileHook.submodule: the model has no {self.submodule!r}, but {parts}') from error
+        if type(part).__module__.startswith('torch.'):
+            kind = type(part).__name__
+            raise ConfigError(
+                f'CompileHook.submodule: torch leaves a {kind} of its own as it is; name what contains it'
+            )
         part.compile(**self.kwargs)
