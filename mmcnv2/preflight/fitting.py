@@ -16,7 +16,9 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 def match_model(given: Mapping[str, Any], model: nn.Module) -> Match:
     """Compare a state dict with a model; output norms may be missing, since pre-training has none."""
-    norms = {_join(name, key) for name, part in _convnexts(model) for key in part.state_dict() if part.is_output_norm(key)}
+    norms = {
+        _join(name, key) for name, part in _convnexts(model) for key in part.state_dict() if part.is_output_norm(key)
+    }
     return match_state_dicts(given, model.state_dict(), is_optional=norms.__contains__)
 
 
