@@ -105,7 +105,7 @@ def _check_names(cfg: Config) -> None:
 
 
 def _check_averaging(cfg: Config) -> None:
-    """Check that weights are averaged by a runner that can load them: FlexibleRunner loads before its hooks are ready."""
+    """Check that EMAHook is not used with FlexibleRunner, which loads before its hooks are ready."""
     hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
     hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(cfg.get('custom_hooks') or [])}
     for setting, hook in hooks.items():

@@ -1,4 +1,4 @@
-"""The checkpoints that a training starts from: ``load_from`` and ``init_cfg``, compared before anything is computed."""
+"""The checkpoints that a training starts from: ``load_from`` and ``init_cfg``, compared before training."""
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_other_classes_of_a_segmenter(saved, said):
         'auxiliary_head.conv_seg stays fresh: weight is (7, 16, 1, 1), expected (19, 16, 1, 1), bias is (7,), '
         'expected (19,)',
     ]
-    with pytest.raises(ConfigError, match='4 of .* tensors disagree'):  # of a test or a run to resume
+    with pytest.raises(ConfigError, match=r'4 of .* tensors disagree'):  # of a test or a run to resume
         check_checkpoint(path, model)
 
 
