@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
@@ -128,12 +129,15 @@ def test(
     # As in mmdet's test.py: the runner loads it once the hooks are ready, those that keep a copy of the weights too.
     cfg.load_from, cfg.resume = checkpoint, False
     install_safe_loaders(cfg, allow_pickle)
-    check_weight_file('checkpoint', checkpoint)
     check_config(cfg, ('test',))
+    check_weight_file('checkpoint', checkpoint)
     runner = build_runner(cfg)
     content = check_checkpoint(checkpoint, unwrapped(runner.model))
-    if 'ema_state_dict' in content:
-        print_log(f'{checkpoint} is of a training with averaged weights (EMAHook): these are tested', 'current')
+    averaged, averages = 'ema_state_dict' in content, any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    if averaged and not averages:
+        print_log(f'{checkpoint} was trained with EMAHook: its averaged weights are tested', 'current')
+    if averages and not averaged:
+        print_log(f'{checkpoint} was trained without EMAHook: its weights are tested as they are', 'current')
     if out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     return runner.test()

@@ -1,10 +1,11 @@
 """Check the checkpoints that ``init_cfg`` names."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
+from mmcnv2.models.backbones import ConvNeXtV2
 from mmcnv2.models.weights.pretrained import PretrainedConvNeXtV2
 from mmcnv2.utils.errors import ConfigError, InputError
 
@@ -32,7 +33,7 @@ def check_pretrained(model: nn.Module | dict) -> None:
         if kind == 'PretrainedConvNeXtV2':
             options = {key: value for key, value in init_cfg.items() if key not in ('type', 'override')}
             try:
-                PretrainedConvNeXtV2(**options).match(module)
+                PretrainedConvNeXtV2(**options).match(cast(ConvNeXtV2, module))  # refuses others
             except InputError as error:
                 raise ConfigError(f'{setting}: {error}') from error
         elif kind in ('Pretrained', 'PretrainedInit') and not _reads_weights_itself(module):
@@ -79,7 +80,7 @@ def _listed(one_or_more: Any) -> list[Mapping[str, Any]]:
 
 
 def _reads_weights_itself(module: nn.Module) -> bool:
-    """Return whether a module of another package has an ``init_weights`` of its own, which may convert what it reads."""
+    """Return whether a module of another package has its own ``init_weights``, which may convert what it reads."""
     method = getattr(type(module), 'init_weights', None)
     return method is not None and method.__module__.split('.')[0] not in ('mmengine', 'mmcnv2')
 

@@ -69,6 +69,7 @@ def check_settings(cfg: Config) -> None:
         ConfigError: Names the setting, the component and the nearest right key or type.
     """
     _check_names(cfg)
+    _check_averaging(cfg)
     for split in _LOOPS:
         if loader := cfg.get(f'{split}_dataloader'):
             _check_arguments(f'{split}_dataloader', DataLoader, loader, _DATALOADER_KEYS)
@@ -101,6 +102,20 @@ def _check_names(cfg: Config) -> None:
     for key in cfg:
         if key not in known and (nearest := difflib.get_close_matches(key, known, n=1, cutoff=0.9)):
             raise ConfigError(f'{key}: no such setting; did you mean {nearest[0]}?')
+
+
+def _check_averaging(cfg: Config) -> None:
+    """Check that EMAHook is not used with FlexibleRunner, which loads before its hooks are ready."""
+    hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
+    hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(cfg.get('custom_hooks') or [])}
+    for setting, hook in hooks.items():
+        kind = hook.get('type', '') if isinstance(hook, Mapping) else type(hook)
+        name = kind if isinstance(kind, str) else kind.__name__
+        if cfg.get('runner_type') == 'FlexibleRunner' and name.rpartition('.')[2] == 'EMAHook':
+            raise ConfigError(
+                f'{setting}: EMAHook does not work with runner_type=FlexibleRunner, which could neither resume nor '
+                'load_from: leave out the hook, or runner_type and strategy'
+            )
 
 
 def _runner_settings() -> set[str]:

@@ -19,6 +19,10 @@ class PartialLoadHook(Hook):
         self.keys = keys
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remove the other tensors."""
+        """Remove the other tensors, and the second copy that EMAHook wrote: the averages begin anew.
+
+        ``state_dict`` has the averaged weights. A copy with some tensors missing could not be taken up.
+        """
+        checkpoint.pop('ema_state_dict', None)
         for key in set(checkpoint['state_dict']) - set(self.keys):
             del checkpoint['state_dict'][key]
