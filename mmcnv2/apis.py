@@ -14,7 +14,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcnv2.engine.hooks import PartialLoadHook
+from mmcnv2.engine.hooks import PartialLoadHook, SummaryHook
 from mmcnv2.engine.runner import build_runner, unwrapped
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.models.weights.converting import build_backbone
@@ -95,6 +95,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     loaded = check_weights(cfg, unwrapped(runner.model))
     if loaded is not None:
         runner.register_hook(PartialLoadHook(loaded))
+    runner.register_hook(SummaryHook())
     runner.train()
 
 

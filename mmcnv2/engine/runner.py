@@ -14,6 +14,12 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from mmcnv2.utils.errors import ConfigError
 
+from .console import BriefConsole
+
+
+class BriefRunner(BriefConsole, Runner):
+    """MMEngine's runner, whose long listings go to the log file only."""
+
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """Build the runner of a config, also without a GPU.
@@ -32,7 +38,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         )
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
     return runner

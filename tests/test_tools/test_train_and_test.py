@@ -79,12 +79,32 @@ def test_evaluation_of_pretraining(root, toy_scenes, pretraining, tmp_path):
     assert error == pytest.approx(float(expected), abs=0.1)
 
 
+def check_start(printed, work_dir, checkpoint):
+    """The console has what matters before the first iteration, the log file all of it."""
+    start = printed.split('Iter(train)')[0]
+    assert len(start.splitlines()) <= 24
+    assert f'weights:    backbone from {checkpoint}' in start
+    assert 'training:   8 images, 2 an iteration and process; 2 iterations, of which 0 are done' in start
+    assert 'output norms norm0, norm1, norm2, norm3 start fresh' in start and 'missing' not in start
+    (log,) = work_dir.glob('*/*.log')
+    text = log.read_text()
+    assert f'log:        {log}' in start
+    for listing in (
+        'System environment',
+        '\nrandomness = dict',
+        'Hooks will be executed',
+        'paramwise_options -- backbone',
+    ):
+        assert listing in text and listing not in printed
+
+
 @pytest.mark.parametrize(('task', 'metric'), [('mask-rcnn', 'coco/segm_mAP'), ('upernet', 'mIoU')])
 def test_transfer(root, toy_scenes, pretraining, tmp_path, task, metric):
     """Training starts from the FCMAE checkpoint; tools/test.py repeats the validation and draws pictures."""
     checkpoint = pretraining / 'epoch_2.pth'
     frozen = [*pretrained(checkpoint), 'optim_wrapper.optimizer.lr=0.0']
-    launch(root, sys.executable, *training(task, toy_scenes, tmp_path / 'train', *frozen))
+    done = launch(root, sys.executable, *training(task, toy_scenes, tmp_path / 'train', *frozen))
+    check_start(done.stdout, tmp_path / 'train', checkpoint)
     before, after = (load(path)['state_dict'] for path in (checkpoint, tmp_path / 'train/iter_2.pth'))
     backbone = [key for key in before if key.startswith('backbone.')]
     assert len(backbone) == 136  # atto: 4 x 4 in stem and downsampling, 12 blocks of 10 tensors
@@ -117,7 +137,7 @@ def test_two_processes_read_shards(root, toy_scenes, tmp_path):
     ]
     train = ['tools/train.py', CONFIG.format('fcmae'), '--work-dir', tmp_path / 'run', '--cfg-options', *settings]
     done = launch_forked(root, *train, processes=2)
-    assert 'Distributed training: True' in done.stdout
+    assert 'cpu, 2 process(es)' in done.stdout
     assert len([record for record in scalars(tmp_path / 'run') if 'loss' in record]) == 2  # 16 images / (2 x 4)
 
     (shards / '000002.tar').unlink()

@@ -4,6 +4,7 @@ from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
 from .preemption import Preempted, PreemptionHook
 from .reconstruction import ReconstructionHook
+from .summary import SummaryHook
 from .throughput import ThroughputHook
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',
+    'SummaryHook',
     'ThroughputHook',
 ]

@@ -14,9 +14,11 @@ from mmcnv2.registry import STRATEGIES
 from mmcnv2.utils.errors import InputError
 from mmcnv2.utils.files import written_whole
 
+from ..console import BriefConsole
+
 
 @STRATEGIES.register_module()
-class FSDPStrategy(MMEngineFSDPStrategy):
+class FSDPStrategy(BriefConsole, MMEngineFSDPStrategy):
     """A strategy that shards parameters, gradients and optimizer state over all processes; for ``FlexibleRunner``.
 
     MMEngine's strategy of this name, with these differences:
