@@ -10,6 +10,7 @@ from torch import nn
 from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_load_from
 from .paths import check_dataset_paths
+from .predictions import check_output, output_kind
 from .pretrained import check_pretrained
 from .settings import check_settings
 from .weight_files import check_weight_file, check_weight_files
@@ -20,11 +21,13 @@ __all__ = [
     'check_config',
     'check_dataset_paths',
     'check_load_from',
+    'check_output',
     'check_pretrained',
     'check_settings',
     'check_weight_file',
     'check_weight_files',
     'check_weights',
+    'output_kind',
 ]
 
 

@@ -1,7 +1,10 @@
 """Find the datasets of a config."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from mmengine import registry
 
 
 def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> Iterator[tuple[str, Mapping]]:
@@ -23,3 +26,12 @@ def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> It
         yield setting, dataset
     for key, inner in inside.items():
         yield from find_datasets(f'{setting}.{key}', inner, with_wrappers)
+
+
+def bases(dataset: Mapping) -> set[str]:
+    """Return the names of the class of a dataset and of its bases, looked for in the default scope."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        with registry.DATASETS.switch_scope_and_registry(None) as own:
+            kind = own.get(kind)
+    return {base.__name__ for base in inspect.getmro(kind)} if inspect.isclass(kind) else set()

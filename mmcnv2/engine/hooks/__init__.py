@@ -3,6 +3,7 @@ from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
 from .preemption import Preempted, PreemptionHook
 from .reconstruction import ReconstructionHook
+from .save_predictions import SavePredictionsHook
 from .throughput import ThroughputHook
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',
+    'SavePredictionsHook',
     'ThroughputHook',
 ]
