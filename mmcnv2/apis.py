@@ -6,20 +6,28 @@ the whole process: see ``engine/safe_loaders.py``.
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcnv2.engine.hooks import PartialLoadHook, SummaryHook
+from mmcnv2.engine.hooks import PartialLoadHook, SavePredictionsHook, SummaryHook
 from mmcnv2.engine.runner import build_runner, unwrapped
 from mmcnv2.engine.safe_loaders import install_safe_loaders
+from mmcnv2.evaluation.label_maps import LabelMaps
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
-from mmcnv2.preflight import check_checkpoint, check_config, check_weight_file, check_weights
+from mmcnv2.preflight import (
+    check_checkpoint,
+    check_config,
+    check_output,
+    check_weight_file,
+    check_weights,
+    output_kind,
+)
 from mmcnv2.recipes import recipe_path
 from mmcnv2.utils.errors import ConfigError, errors_name
 
@@ -107,7 +115,8 @@ def test(
     Args:
         cfg: With ``test_dataloader``, ``test_evaluator`` and ``work_dir``.
         checkpoint: Path or URL of a checkpoint of the whole model.
-        out: Path of a ``.pkl`` file to save the predictions to.
+        out: Where to save the predictions: a ``.pkl`` file for all of them, a ``.json`` file for the COCO results of a
+            detector, a folder for the label maps of a segmenter, see ``mmcnv2.evaluation.label_maps``.
         tta: Whether to use test-time augmentation, the config's ``tta_model`` and ``tta_pipeline``.
         allow_pickle: See ``install_safe_loaders``.
 
@@ -117,6 +126,8 @@ def test(
     Raises:
         InputError: Before testing, if something in the config or the checkpoint cannot be used.
     """
+    if out:
+        output_kind(out)
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'config {cfg.filename} has no test_dataloader or no test_evaluator')
     if tta:
@@ -132,6 +143,8 @@ def test(
     install_safe_loaders(cfg, allow_pickle)
     check_config(cfg, ('test',))
     check_weight_file('checkpoint', checkpoint)
+    if out:
+        check_output(cfg, out)
     runner = build_runner(cfg)
     content = check_checkpoint(checkpoint, unwrapped(runner.model))
     averaged, averages = 'ema_state_dict' in content, any(isinstance(hook, EMAHook) for hook in runner.hooks)
@@ -140,5 +153,17 @@ def test(
     if averages and not averaged:
         print_log(f'{checkpoint} was trained without EMAHook: its weights are tested as they are', 'current')
     if out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+        runner.register_hook(SavePredictionsHook(_saver(out, runner.test_dataloader.dataset)))
     return runner.test()
+
+
+def _saver(out: str, dataset: Any) -> BaseMetric:
+    """Return the metric that saves predictions to ``out``; they are imported here, since mmdet takes seconds."""
+    kind = output_kind(out)
+    if kind == 'pickle':
+        return DumpResults(out_file_path=out)
+    if kind == 'coco':
+        from mmcnv2.evaluation.coco_results import CocoResults
+
+        return CocoResults(out, dataset.ann_file)
+    return LabelMaps(out, dataset)

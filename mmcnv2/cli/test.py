@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     'my_config.py work_dirs/my_config/epoch_36.pth',
-    'my_config.py work_dirs/my_config/epoch_36.pth --show-dir pictures --out predictions.pkl',
+    'my_config.py work_dirs/my_config/epoch_36.pth --show-dir pictures --out results.json',
 )
 VISUALIZATION_HOOKS = ('DetVisualizationHook', 'SegVisualizationHook')
 
@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='path or URL of a checkpoint of the whole model')
-    parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions')
+    parser.add_argument(
+        '--out',
+        metavar='PATH',
+        help='save the predictions: everything to a .pkl file, COCO results of a detector to a .json file, or label '
+        'maps of a segmenter, as PNG files, to a folder',
+    )
     parser.add_argument('--show-dir', help='save pictures of the predictions beside the ground truth')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation (tta_model, tta_pipeline)')
 
@@ -41,9 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Check ``--out`` and apply ``--show-dir``, as in mmdet and mmseg."""
-    if args.out and not args.out.endswith(('.pkl', '.pickle')):
-        raise ConfigError(f'--out must name a .pkl file, got {args.out}')
+    """Apply ``--show-dir``, as in mmdet and mmseg."""
     if args.show_dir:
         hook = cfg.default_hooks.get('visualization')
         if not hook or hook.type.split('.')[-1] not in VISUALIZATION_HOOKS:

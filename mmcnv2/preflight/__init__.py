@@ -12,6 +12,7 @@ from .checkpoints import check_checkpoint, check_load_from
 from .classes import check_classes
 from .label_maps import check_label_maps
 from .paths import check_dataset_paths
+from .predictions import check_output, output_kind
 from .pretrained import check_pretrained
 from .settings import check_settings
 from .weight_files import check_weight_file, check_weight_files
@@ -24,11 +25,13 @@ __all__ = [
     'check_dataset_paths',
     'check_label_maps',
     'check_load_from',
+    'check_output',
     'check_pretrained',
     'check_settings',
     'check_weight_file',
     'check_weight_files',
     'check_weights',
+    'output_kind',
 ]
 
 

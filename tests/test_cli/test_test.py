@@ -12,7 +12,7 @@ TEST = "test_dataloader = dict(dataset=dict())\ntest_evaluator = dict(type='Coco
     [
         (CONFIG, ['--tta'], 'has no test_dataloader or no test_evaluator'),
         (CONFIG + TEST, ['--tta'], '--tta needs tta_model and tta_pipeline in the config'),
-        (CONFIG + TEST, ['--out', 'a.json'], '--out must name a .pkl file, got a.json'),
+        (CONFIG + TEST, ['--out', 'a.csv'], '--out must be a .pkl file (all predictions), a .json file'),
     ],
 )
 def test_refused(config, options, message, tmp_path):

@@ -12,6 +12,8 @@ from helpers.launching import launch, launch_forked
 from helpers.processes import assert_refused, run, run_forked
 from helpers.training import CONFIG, data_options, load, pretrained, scalars
 from mmengine.config import Config
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from mmcnv2.registry import MODELS
 
@@ -100,7 +102,7 @@ def check_start(printed, work_dir, checkpoint):
 
 @pytest.mark.parametrize(('task', 'metric'), [('mask-rcnn', 'coco/segm_mAP'), ('upernet', 'mIoU')])
 def test_transfer(root, toy_scenes, pretraining, tmp_path, task, metric):
-    """Training starts from the FCMAE checkpoint; tools/test.py repeats the validation and draws pictures."""
+    """Training starts from the FCMAE checkpoint; tools/test.py repeats the validation, draws and saves predictions."""
     checkpoint = pretraining / 'epoch_2.pth'
     frozen = [*pretrained(checkpoint), 'optim_wrapper.optimizer.lr=0.0']
     done = launch(root, sys.executable, *training(task, toy_scenes, tmp_path / 'train', *frozen))
@@ -114,11 +116,42 @@ def test_transfer(root, toy_scenes, pretraining, tmp_path, task, metric):
         root,
         *('tools/test.py', CONFIG.format(task), tmp_path / 'train/iter_2.pth'),
         *('--work-dir', tmp_path / 'test', '--show-dir', tmp_path / 'pictures'),
+        *('--out', tmp_path / ('out/results.json' if task == 'mask-rcnn' else 'out')),
         *('--cfg-options', f'test_dataloader.dataset.data_root={toy_scenes}'),
     )
     assert len(list(tmp_path.rglob('pictures/**/*.[pj][np]g'))) == 4
     (result,) = (tmp_path / 'test').glob('*/*.json')
-    assert json.loads(result.read_text())[metric] == scalars(tmp_path / 'train')[-1][metric]
+    value = json.loads(result.read_text())[metric]
+    assert value == scalars(tmp_path / 'train')[-1][metric]
+    saved = coco_map(toy_scenes, tmp_path / 'out/results.json') if task == 'mask-rcnn' else miou(toy_scenes, tmp_path)
+    assert saved == pytest.approx(value, abs=1e-3 if task == 'mask-rcnn' else 0.006)  # as they round
+
+
+def coco_map(toy_scenes, results):
+    """The mask AP of a file of results, by COCO's own tools, which refuse ids that the annotations do not have."""
+    truth = COCO(toy_scenes / 'annotations/instances_val.json')
+    content = json.loads(results.read_text())
+    assert {one['category_id'] for one in content} <= set(truth.getCatIds()) and all('bbox' in one for one in content)
+    assert min(truth.getCatIds()) == 1
+    evaluation = COCOeval(truth, truth.loadRes(str(results)), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats[0]
+
+
+def miou(toy_scenes, tmp_path):
+    """The mean IoU of the label maps in ``out`` over the classes that occur, by its definition."""
+    files = sorted((toy_scenes / 'semantic/val').glob('*.png'))
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {path.name for path in files}
+    truth, found = (
+        np.stack([cv2.imread(str(folder / path.name), cv2.IMREAD_UNCHANGED) for path in files])
+        for folder in (toy_scenes / 'semantic/val', tmp_path / 'out')
+    )
+    assert found.dtype == np.uint8 and found.shape == truth.shape
+    union = [((truth == label) | (found == label)).sum() for label in range(7)]
+    both = [((truth == label) & (found == label)).sum() for label in range(7)]
+    return 100 * np.mean([b / u for b, u in zip(both, union, strict=True) if u])
 
 
 def test_two_processes_read_shards(root, toy_scenes, tmp_path):
@@ -179,4 +212,4 @@ def test_transfer_to_another_size_is_refused(root, toy_scenes, pretraining, tmp_
     sizes = ['model.backbone.arch=femto', 'model.decode_head.in_channels=[48,96,192,384]']
     options = [*options, *sizes, 'model.auxiliary_head.in_channels=192']
     done = run_forked(root, *training('upernet', toy_scenes, tmp_path, *options))
-    assert_refused(done, 'the checkpoint does not fit this ConvNeXtV2')
+    assert_refused(done, 'epoch_2.pth does not fit this ConvNeXtV2; 136 of 144 tensors disagree')

@@ -22,6 +22,16 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(data_root='{data}'))
 test_dataloader = dict(dataset=dict(data_root='{data}'))
 """
+AUGMENTED = """
+_base_ = '{config}'
+tta_model = dict(type='SegTTAModel')
+flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+labels = [dict(type='mmcnv2.LoadLabelMap', num_classes=7)]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[flips, labels, [dict(type='PackSegInputs')]]),
+]
+"""
 OTHER_CLASSES = ['model.decode_head.num_classes=9', 'model.auxiliary_head.num_classes=9']
 FROZEN = ['optim_wrapper.optimizer.lr=0', 'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=2']
 SHARDED = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
@@ -65,6 +75,14 @@ def test_averaged_weights_are_tested(root, config, averaged, tmp_path, name):
         torch.save(last, tmp_path / 'last.pth')  # a bare state dict
         found, printed = evaluate(root, config, tmp_path / 'last.pth', tmp_path / 'last')
         assert found != expected and 'was trained without EMAHook: its weights are tested as they are' in printed
+
+
+def test_augmented_test_on_two_processes(root, config, averaged, tmp_path):
+    """The model is inside two others then, and EMAHook's copy is one of both."""
+    (tmp_path / 'augmented.py').write_text(AUGMENTED.format(config=config))
+    command = ['tools/test.py', tmp_path / 'augmented.py', averaged / 'iter_4.pth', '--work-dir', tmp_path / 'work']
+    launch_forked(root, *command, '--tta', '--out', tmp_path / 'out', processes=2)
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 4
 
 
 @pytest.mark.parametrize('how', ['EMAHook', 'FSDP'])

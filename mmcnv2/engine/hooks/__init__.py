@@ -4,6 +4,7 @@ from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
 from .preemption import Preempted, PreemptionHook
 from .reconstruction import ReconstructionHook
+from .save_predictions import SavePredictionsHook
 from .summary import SummaryHook
 from .throughput import ThroughputHook
 
@@ -15,6 +16,7 @@ __all__ = [
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',
+    'SavePredictionsHook',
     'SummaryHook',
     'ThroughputHook',
 ]

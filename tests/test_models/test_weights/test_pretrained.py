@@ -109,6 +109,27 @@ def test_output_norms(tmp_path, log):
     assert any(line.endswith(f'fresh: {norms}') for line in log)
 
 
+@pytest.mark.parametrize('missing', [range(4), [3]])
+def test_output_norms_by_pretrained_of_mmengine(missing, source, tmp_path, log):
+    """One line says that they start fresh, instead of a page of missing keys."""
+    weights = build_backbone(OTHER_ARCH).state_dict()
+    weights = {key: value for key, value in weights.items() if key.split('.')[0] not in {f'norm{i}' for i in missing}}
+    torch.save({f'backbone.{key}': value for key, value in weights.items()}, tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone.')
+    model = MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch=OTHER_ARCH, init_cfg=init_cfg))
+    model.init_weights()
+    norms = ', '.join(f'norm{i}' for i in missing)
+    said = [line for line in log if 'norm3' in line and 'initialize' not in line]
+    assert said == [f'output norms {norms} start fresh: the checkpoint has none, as after pre-training']
+    # Elsewhere nothing is let through.
+    with pytest.raises(RuntimeError, match=r'Missing key.*norm3\.weight'):
+        model.load_state_dict(weights)
+    del weights['stages.0.0.grn.gamma']
+    torch.save({f'backbone.{key}': value for key, value in weights.items()}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'stages\.0\.0\.grn\.gamma is missing'):
+        MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch=OTHER_ARCH, init_cfg=init_cfg)).init_weights()
+
+
 @pytest.mark.parametrize('layout', NAMES)
 def test_shapes_that_disagree_are_listed(layout, source, tmp_path):
     torch.save(foreign_state_dict(layout, source), tmp_path / 'weights.pth')
