@@ -1,7 +1,7 @@
 """ConvNeXt V2 backbones and FCMAE pre-training as OpenMMLab components.
 
 Importing the package makes ``type='mmcnv2.Name'`` and ``_base_ = 'mmcnv2::folder/NAME.py'`` known to every OpenMMLab
-config and lets torchvision be imported beside a CPU-only torch. It imports neither torch nor mmcv. It raises
+config, lets torchvision be imported beside a CPU-only torch, and mends the libraries' inference of arrays. It imports neither torch nor mmcv. It raises
 ``ImportError`` if an OpenMMLab package is missing or has the wrong version.
 """
 
@@ -11,9 +11,11 @@ from .version import __version__
 check_dependencies()
 
 from . import recipes, registry  # noqa: E402  (imports mmengine, which the check may find missing)
+from .utils.inference_pipelines import keep_test_pipelines  # noqa: E402
 from .utils.torchvision import declare_missing_operators  # noqa: E402
 
 recipes.register_recipes()
 declare_missing_operators()
+keep_test_pipelines()
 
 __all__ = ['__version__', 'registry']
