@@ -10,6 +10,7 @@ from torch import nn
 from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_pretrained
 from .paths import check_dataset_paths
+from .pipelines import check_pipelines
 from .settings import check_settings
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'check_checkpoint',
     'check_config',
     'check_dataset_paths',
+    'check_pipelines',
     'check_pretrained',
     'check_settings',
     'check_weights',
@@ -24,7 +26,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, paths and annotations.
+    """Check settings, pipelines, paths and annotations.
 
     Args:
         cfg: Config of a run.
@@ -34,6 +36,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         InputError: Names the setting or the file, and says what is expected.
     """
     check_settings(cfg)
+    check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_annotations(cfg, splits)
 
