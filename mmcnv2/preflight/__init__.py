@@ -12,6 +12,7 @@ from .checkpoints import check_checkpoint, check_pretrained
 from .paths import check_dataset_paths
 from .pipelines import check_pipelines
 from .settings import check_settings
+from .sizes import check_sizes
 
 __all__ = [
     'check_annotations',
@@ -21,12 +22,13 @@ __all__ = [
     'check_pipelines',
     'check_pretrained',
     'check_settings',
+    'check_sizes',
     'check_weights',
 ]
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, pipelines, paths and annotations.
+    """Check settings, pipelines, paths, annotations and sizes of images.
 
     Args:
         cfg: Config of a run.
@@ -39,6 +41,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_annotations(cfg, splits)
+    check_sizes(cfg, splits)
 
 
 def check_weights(cfg: Config, model: nn.Module | dict) -> None:

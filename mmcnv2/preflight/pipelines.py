@@ -41,7 +41,7 @@ def check_pipelines(cfg: Config, splits: Sequence[str]) -> None:
         for split in splits:
             loader = cfg.get(f'{split}_dataloader') if split != 'train' else None
             for setting, dataset in find_datasets(f'{split}_dataloader.dataset', (loader or {}).get('dataset')):
-                steps = list(_steps(f'{setting}.pipeline', dataset.get('pipeline') or []))
+                steps = list(transforms_of(f'{setting}.pipeline', dataset.get('pipeline') or []))
                 bases = base_names(dataset_class(dataset))
                 if 'BaseDetDataset' in bases:
                     _check_what_is_packed(cfg, split, steps)
@@ -50,18 +50,18 @@ def check_pipelines(cfg: Config, splits: Sequence[str]) -> None:
                     _warn_of_labels(steps, 'BaseSegDataset' in bases)
 
 
-def _steps(setting: str, pipeline: Any) -> Iterator[tuple[str, str, Mapping]]:
+def transforms_of(setting: str, pipeline: Any) -> Iterator[tuple[str, str, Mapping]]:
     """Yield setting, name without scope and config of each transform, those of test-time augmentation included."""
     for i, step in enumerate(pipeline):
         where = f'{setting}.{i}'
         if isinstance(step, list | tuple):
-            yield from _steps(where, step)
+            yield from transforms_of(where, step)
         elif isinstance(step, Mapping):
             kind = step.get('type')
             name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
             yield where, name.rpartition('.')[2], step
             if name.endswith('TestTimeAug'):
-                yield from _steps(f'{where}.transforms', step.get('transforms', []))
+                yield from transforms_of(f'{where}.transforms', step.get('transforms', []))
 
 
 def _check_what_is_packed(cfg: Config, split: str, steps: list[tuple[str, str, Mapping]]) -> None:
