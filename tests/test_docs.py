@@ -3,14 +3,18 @@
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from argparse import ArgumentParser
 from importlib import import_module
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 
 from mmcnv2.cli import COMMANDS
 
@@ -159,6 +163,29 @@ def test_first_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed == re.findall(r'\(1(?:, \d+){3}\)', code.split('#')[-1])
     assert len(printed) == 4
+
+
+def test_inference_of_the_readme_runs_in_a_fresh_process(tmp_path):
+    """Where nothing has prepared torchvision. Then an array and again the path, with the same model."""
+    code = next(code for language, code in split(README)[1] if 'inference_detector' in code)
+    config = ROOT / 'configs/toy/mask-rcnn_convnextv2-atto_toy-scenes.py'
+    (tmp_path / 'your_config.py').write_text(f"_base_ = '{config}'")
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        state_dict = MODELS.build(Config.fromfile(config).model).state_dict()
+    torch.save(dict(state_dict=state_dict, meta={}), tmp_path / 'checkpoint.pth')
+    cv2.imwrite(str(tmp_path / 'photo.jpg'), np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    code += """
+import cv2
+for image in (cv2.imread('photo.jpg'), 'photo.jpg'):
+    assert inference_detector(model, image).pred_instances.scores.equal(instances.scores)
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    boxes, scores, masks = (
+        tuple(map(int, size.split(', '))) for size in re.findall(r'\[([\d, ]+)\]', done.stdout)[:3]
+    )
+    assert boxes == (*scores, 4) and masks == (*scores, 64, 96)
+    assert (tmp_path / 'pictures/vis/photo.jpg').is_file()
 
 
 def test_python_that_repeats_a_batch_runs(tmp_path, monkeypatch):

@@ -14,16 +14,20 @@ dataset = dict(
 # More regions than the toy scenes need: these images have up to 20 objects.
 model = dict(train_cfg=dict(rcnn=dict(sampler=dict(num=128))))
 
-pipeline = [
+train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(512, 512), keep_ratio=True),
     # Grey, not zero: zeros are positions of no variance to a scratch network, and LayerNorm blows up their gradients.
     dict(type='Pad', size=(512, 512), pad_val=dict(img=(114, 114, 114))),
+    dict(type='PackDetInputs'),
 ]
-train_pipeline = [*pipeline, dict(type='RandomFlip', prob=0.0), dict(type='PackDetInputs')]
 test_pipeline = [
-    *pipeline,
+    dict(type='LoadImageFromFile'),
+    # No Pad: padding would be part of the image, and the masks of boxes in it cannot be pasted.
+    dict(type='Resize', scale=(512, 512), keep_ratio=True),
+    # The boxes of the file, which --show-dir draws beside the prediction, are not resized.
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),

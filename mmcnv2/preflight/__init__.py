@@ -12,9 +12,11 @@ from .checkpoints import check_checkpoint, check_load_from
 from .classes import check_classes
 from .label_maps import check_label_maps
 from .paths import check_dataset_paths
+from .pipelines import check_pipelines
 from .predictions import check_output, output_kind
 from .pretrained import check_pretrained
 from .settings import check_settings
+from .sizes import check_sizes
 from .weight_files import check_weight_file, check_weight_files
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     'check_label_maps',
     'check_load_from',
     'check_output',
+    'check_pipelines',
     'check_pretrained',
     'check_settings',
+    'check_sizes',
     'check_weight_file',
     'check_weight_files',
     'check_weights',
@@ -36,7 +40,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, paths, classes, annotations and label maps.
+    """Check settings, files of weights, pipelines, paths, classes, annotations, label maps and sizes of images.
 
     Args:
         cfg: Config of a run.
@@ -48,10 +52,12 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_settings(cfg)
     if 'train' in splits:
         check_weight_files(cfg)
+    check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_classes(cfg, splits)
     check_annotations(cfg, splits)
     check_label_maps(cfg, splits)
+    check_sizes(cfg, splits)
 
 
 def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
