@@ -1,8 +1,9 @@
 """ConvNeXt V2 backbones and FCMAE pre-training as OpenMMLab components.
 
 Importing the package makes ``type='mmcnv2.Name'`` and ``_base_ = 'mmcnv2::folder/NAME.py'`` known to every OpenMMLab
-config, lets torchvision be imported beside a CPU-only torch, and mends the libraries' inference of arrays. It imports neither torch nor mmcv. It raises
-``ImportError`` if an OpenMMLab package is missing or has the wrong version.
+config, lets torchvision be imported beside a CPU-only torch, and lets the libraries' inference take an array, then a
+path. It imports neither torch nor mmcv. It raises ``ImportError`` if an OpenMMLab package is missing or has the wrong
+version.
 """
 
 from .utils.dependencies import check_dependencies

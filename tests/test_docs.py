@@ -1,6 +1,7 @@
 """README and docs: links, paths, commands and Python on every page lead to something that exists."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -179,7 +180,8 @@ import cv2
 for image in (cv2.imread('photo.jpg'), 'photo.jpg'):
     assert inference_detector(model, image).pred_instances.scores.equal(instances.scores)
 """
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     boxes, scores, masks = (
         tuple(map(int, size.split(', '))) for size in re.findall(r'\[([\d, ]+)\]', done.stdout)[:3]

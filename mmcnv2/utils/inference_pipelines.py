@@ -1,7 +1,7 @@
 """The libraries' inference of one array, then of one path, with the same model.
 
-``inference_detector`` (mmdet) and ``inference_model`` (mmseg) write how an array is loaded into the model's own config,
-so that after an array they take no path. Given a copy, they leave the config as it is.
+``inference_detector`` (mmdet) and ``inference_model`` (mmseg) write how an array is loaded into the config of the
+model, so that after an array they take no path. Given a copy, they leave the config as it is.
 """
 
 import copy
