@@ -57,9 +57,10 @@ def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> Non
 
 def _adapt_to_cpu(cfg: Config) -> None:
     """Join processes by gloo; turn off synchronised batch norm and mixed precision, which a CPU does not have."""
-    if cfg.launcher == 'slurm':
+    launcher = cfg.get('launcher')  # which the Python API need not set
+    if launcher == 'slurm':
         _set_variables_of_torchrun()
-    if cfg.launcher in ('pytorch', 'slurm'):
+    if launcher in ('pytorch', 'slurm'):
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
         _replace_sync_bn(cfg.model)

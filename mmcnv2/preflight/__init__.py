@@ -9,6 +9,8 @@ from torch import nn
 
 from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_load_from
+from .classes import check_classes
+from .label_maps import check_label_maps
 from .paths import check_dataset_paths
 from .predictions import check_output, output_kind
 from .pretrained import check_pretrained
@@ -18,8 +20,10 @@ from .weight_files import check_weight_file, check_weight_files
 __all__ = [
     'check_annotations',
     'check_checkpoint',
+    'check_classes',
     'check_config',
     'check_dataset_paths',
+    'check_label_maps',
     'check_load_from',
     'check_output',
     'check_pretrained',
@@ -32,7 +36,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, paths and annotations.
+    """Check settings, paths, classes, annotations and label maps.
 
     Args:
         cfg: Config of a run.
@@ -45,7 +49,9 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     if 'train' in splits:
         check_weight_files(cfg)
     check_dataset_paths(cfg, splits)
+    check_classes(cfg, splits)
     check_annotations(cfg, splits)
+    check_label_maps(cfg, splits)
 
 
 def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:

@@ -4,7 +4,6 @@ mmdet and mmseg check little: NaN boxes turn the loss into NaN, a class that the
 others, polygons far outside and run lengths with a wrong sum read out of bounds.
 """
 
-import inspect
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +12,13 @@ from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
-from mmengine.fileio import list_from_file
 from mmengine.registry import DefaultScope
 
 from mmcnv2.utils.errors import ConfigError, InputError
 
+from .classes import class_names
 from .coco import Problems, check_coco
-from .datasets import find_datasets
+from .datasets import base_names, dataset_class, find_datasets
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -44,9 +43,8 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
                 if dataset in checked:
                     continue
                 checked.append(dataset)
-                with registry.DATASETS.switch_scope_and_registry(None) as own:
-                    cls = own.get(dataset['type'])
-                bases = {base.__name__ for base in inspect.getmro(cls)}
+                cls = dataset_class(dataset)
+                bases = base_names(cls)
                 if 'CocoDataset' in bases:
                     _check_detection(setting, cls, dataset, cfg)
                 elif 'BaseSegDataset' in bases:
@@ -56,7 +54,7 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
 def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> None:
     root = Path(dataset.get('data_root') or '')
     path = root / dataset['ann_file']
-    classes = _class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
+    classes = class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
     needs_masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))
     problems = Problems()
     content = _read_json(path)
@@ -68,18 +66,6 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
         for missing in _missing(files):
             problems.add(f'image {missing} does not exist')
     _report(f'{path} ({setting}.ann_file)', problems)
-    for head, number in _numbers_of_classes('model', cfg.get('model')):
-        if number != len(classes):
-            raise ConfigError(f'{head} is {number}, and {setting} has {len(classes)} classes: make them equal')
-
-
-def _class_names(setting: str, classes: Any) -> list[str]:
-    """Return the names in the form MMEngine takes: a list, or the path of a file with one name per line."""
-    if not isinstance(classes, str):
-        return list(classes)
-    if not Path(classes).is_file():
-        raise ConfigError(f'{setting}.metainfo.classes must be a list of names or the path of one, got {classes!r}')
-    return list_from_file(classes)
 
 
 def _check_segmentation(setting: str, config: Mapping) -> None:
@@ -124,15 +110,3 @@ def _report(where: str, problems: Problems) -> None:
         listed = '\n  '.join(problems.shown)
         more = '\n  ...' if problems.count > len(problems.shown) else ''
         raise InputError(f'{where} has {problems.count} problems:\n  {listed}{more}\nCorrect or remove these entries')
-
-
-def _numbers_of_classes(setting: str, config: Any) -> Iterator[tuple[str, int]]:
-    """Yield the settings ``num_classes`` of the heads of a model."""
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            if key == 'num_classes' and 'rpn' not in setting:
-                yield f'{setting}.{key}', value
-            yield from _numbers_of_classes(f'{setting}.{key}', value)
-    elif isinstance(config, list | tuple):
-        for i, value in enumerate(config):
-            yield from _numbers_of_classes(f'{setting}.{i}', value)

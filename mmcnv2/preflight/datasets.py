@@ -1,10 +1,11 @@
-"""Find the datasets of a config."""
+"""Find the datasets and the metrics of a config."""
 
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine import registry
+from mmengine.config import Config
 
 
 def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> Iterator[tuple[str, Mapping]]:
@@ -28,10 +29,28 @@ def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> It
         yield from find_datasets(f'{setting}.{key}', inner, with_wrappers)
 
 
-def bases(dataset: Mapping) -> set[str]:
-    """Return the names of the class of a dataset and of its bases, looked for in the default scope."""
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        with registry.DATASETS.switch_scope_and_registry(None) as own:
-            kind = own.get(kind)
-    return {base.__name__ for base in inspect.getmro(kind)} if inspect.isclass(kind) else set()
+def dataset_class(dataset: Mapping) -> Any:
+    """Return the class of a dataset's config, in the scope that is the default now; None if there is none."""
+    name = dataset.get('type')
+    if not isinstance(name, str):
+        return name
+    with registry.DATASETS.switch_scope_and_registry(None) as own:
+        return own.get(name)
+
+
+def base_names(cls: Any) -> set[str]:
+    """Return the names of a class and its bases."""
+    return {base.__name__ for base in inspect.getmro(cls)} if inspect.isclass(cls) else set()
+
+
+def metrics_of(cfg: Config, split: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield setting and config of the metrics of 'train', 'val' or 'test', those of an Evaluator included."""
+    setting, evaluator = f'{split}_evaluator', cfg.get(f'{split}_evaluator') or []
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        setting, evaluator = f'{setting}.metrics', evaluator['metrics'] or []
+    if isinstance(evaluator, Mapping):
+        yield setting, evaluator
+        return
+    for i, metric in enumerate(evaluator):
+        if isinstance(metric, Mapping):
+            yield f'{setting}.{i}', metric

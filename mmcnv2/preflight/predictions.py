@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import bases, find_datasets
+from .datasets import base_names, dataset_class, find_datasets
 
 #: What ``--out`` may be, by the end of its name; a folder has none.
 KINDS = {'.pkl': 'pickle', '.pickle': 'pickle', '.json': 'coco', '': 'label maps'}
@@ -43,7 +43,7 @@ def check_output(cfg: Config, out: str) -> None:
     kind = output_kind(out)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         datasets = [*find_datasets('test_dataloader.dataset', cfg.test_dataloader.get('dataset'))]
-        names = [bases(dataset) for _, dataset in datasets]
+        names = [base_names(dataset_class(dataset)) for _, dataset in datasets]
     if kind == 'coco' and not (len(names) == 1 and 'CocoDataset' in names[0]):
         raise ConfigError(
             f'--out {out}: COCO results take one test data set in the format of COCO (CocoDataset), and '

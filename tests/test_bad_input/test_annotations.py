@@ -333,14 +333,6 @@ def test_many_problems_are_counted_and_a_few_shown(data):
     assert str(info.value).count('bbox must be') == 8
 
 
-def test_number_of_classes_of_the_model(data):
-    cfg = config(data(content()))
-    cfg.model = dict(roi_head=dict(bbox_head=[dict(num_classes=2), dict(num_classes=80)]))
-    message = r'model\.roi_head\.bbox_head\.1\.num_classes is 80, and train_dataloader\.dataset has 2 classes'
-    with pytest.raises(InputError, match=message):
-        check_annotations(cfg, ('train',))
-
-
 def test_run_lengths_of_coco(data):
     """What the check adds up is what pycocotools writes, for masks of every density."""
     rng = np.random.default_rng(0)

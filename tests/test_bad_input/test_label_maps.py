@@ -80,6 +80,37 @@ def test_255_is_ignored(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / 'a.png'), labels)
 
 
+@pytest.mark.parametrize(('dtype', 'kind'), [('u2', 'PNG'), ('u2', 'TIFF'), ('>u2', 'TIFF'), ('i4', 'TIFF')])
+def test_wide_files_whose_labels_fit_8_bits(tmp_path, dtype, kind):
+    Image.fromarray(LABELS.astype(dtype)).save(tmp_path / 'a.dat', kind)
+    np.testing.assert_array_equal(read(tmp_path / 'a.dat'), LABELS)
+
+
+def test_own_label_map_comes_first(tmp_path):
+    """0 and 255 become 0 and 1; after that the dataset's renaming is mmseg's; 300 and 65535 need no 8 bits."""
+    stored = np.where(LABELS > 3, 255, 0).astype(np.uint8)
+    Image.fromarray(stored).save(tmp_path / 'a.png')
+    by_text = Config(dict(step=dict(type='LoadLabelMap', num_classes=2)))
+    by_text.merge_from_dict({'step.label_map.255': 1})  # --cfg-options
+    assert by_text.step.label_map == {'255': 1}
+    for label_map in ({255: 1}, by_text.step.label_map):
+        load = LoadLabelMap(2, label_map)
+        np.testing.assert_array_equal(load(item(tmp_path / 'a.png'))['gt_seg_map'], LABELS > 3)
+        swapped = load(item(tmp_path / 'a.png', label_map={0: 1, 1: 0}))['gt_seg_map']
+        np.testing.assert_array_equal(swapped, LABELS <= 3)
+        reduced = load(item(tmp_path / 'a.png', reduce_zero_label=True))['gt_seg_map']
+        np.testing.assert_array_equal(reduced, np.where(LABELS > 3, 0, 255))
+    Image.fromarray(np.where(LABELS > 3, 65535, 300).astype(np.uint16)).save(tmp_path / 'b.png')
+    wide = LoadLabelMap(7, {300: 6, 65535: 255})(item(tmp_path / 'b.png'))['gt_seg_map']
+    np.testing.assert_array_equal(wide, np.where(LABELS > 3, 255, 6))
+
+
+@pytest.mark.parametrize('label_map', [{256 * 256: 1}, {1: 256}, {'a': 1}, {1: 'b'}, [1], {-1: 0}])
+def test_own_label_map_is_checked(label_map):
+    with pytest.raises(InputError, match=r'label_map must be a dict .*\{255: 1\}'):
+        LoadLabelMap(2, label_map)
+
+
 @pytest.mark.parametrize('reduce_zero_label', [False, True])
 @pytest.mark.parametrize('label_map', [None, {0: 255, 1: 0, 2: 1, 3: 0}, {5: 6, 6: 5}])
 def test_renamed_labels_are_those_of_mmseg(tmp_path, reduce_zero_label, label_map):
@@ -116,14 +147,14 @@ REFUSED = {
     'another size': (Image.fromarray(LABELS[:, :10]), r'is 10x12, its image 20x12'),
     'turned': (Image.fromarray(np.ascontiguousarray(LABELS.T)), r'is 12x20, its image 20x12'),
     '1x1': (Image.fromarray(LABELS[:1, :1]), r'is 1x1, its image 20x12'),
-    'RGB': (Image.fromarray(COLOUR), r"must have one channel of 8 bits .* got mode 'RGB'"),
+    'RGB': (Image.fromarray(COLOUR), r"must have one channel of integers .* got mode 'RGB'"),
     'RGBA': (Image.fromarray(np.dstack([COLOUR, LABELS])), "got mode 'RGBA'"),
     'grey and alpha': (Image.fromarray(COLOUR[..., :2]), "got mode 'LA'"),
     'CMYK': ((Image.fromarray(np.dstack([COLOUR, LABELS]), mode='CMYK'), 'TIFF'), "got mode 'CMYK'"),
     'JPEG colour': ((Image.fromarray(COLOUR), 'JPEG'), "got mode 'RGB'"),
-    '16 bits': (Image.fromarray(LABELS.astype(np.uint16)), "got mode 'I;16'"),
-    '16 bits, large labels': (Image.fromarray(LABELS.astype(np.uint16) * 300), "got mode 'I;16'"),
-    '32 bits': ((Image.fromarray(LABELS.astype(np.int32)), 'TIFF'), "got mode 'I'"),
+    '16 bits, large labels': (Image.fromarray(LABELS.astype(np.uint16) * 300), r'do not fit 8 bits: 300 \(\d+ pixels'),
+    '16 bits, label 7 of 7': (Image.fromarray(LABELS.astype(np.uint16) + 1), r'outside the 7 classes: 7 \(\d+ pixels'),
+    '32 bits, negative': ((Image.fromarray(LABELS.astype(np.int32) - 1), 'TIFF'), r'do not fit 8 bits: -1 \(\d+ pix'),
     'floating point': ((Image.fromarray(LABELS.astype(np.float32)), 'TIFF'), "got mode 'F'"),
     'label 7 of 7': (Image.fromarray(LABELS + 1), r'outside the 7 classes: 7 \(\d+ pixels\)'),
     'labels as shades': (Image.fromarray(LABELS * 36), r'outside the 7 classes: 36 \(\d+ pixels\), 72'),

@@ -1,4 +1,5 @@
 from .checkpoint import CheckpointHook
+from .compile import CompileHook
 from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
 from .preemption import Preempted, PreemptionHook
@@ -8,6 +9,7 @@ from .throughput import ThroughputHook
 
 __all__ = [
     'CheckpointHook',
+    'CompileHook',
     'NonFiniteHook',
     'PartialLoadHook',
     'Preempted',

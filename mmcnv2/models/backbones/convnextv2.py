@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mmcnv2.registry import MODELS
 from mmcnv2.utils.errors import InputError
 
-from ..layers import GRN, grn_mlp, is_plain
+from ..layers import GRN, grn_mlp, is_plain, is_recorded
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
 from ..sparse.backends import check_backend
 from ..weights.matching import match_state_dicts
@@ -111,7 +111,7 @@ class Stage(nn.Sequential):
     ) -> Tensor:
         """Apply the blocks to tokens (N, ..., C) and return the same shape; ``with_cp``: see ``ConvNeXtV2``."""
         for block in self:
-            if with_cp and torch.is_grad_enabled():
+            if with_cp and torch.is_grad_enabled() and not is_recorded():
                 x = checkpoint(block, x, layout, use_reentrant=False)
             else:
                 x = block(x, layout)

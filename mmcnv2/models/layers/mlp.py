@@ -37,15 +37,41 @@ def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed
         (N, ..., C), in the dtype of ``x`` or of autocast.
     """
     dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-    y = _GRNMLP.apply(
+    arguments = (
         x.flatten(1, -2).to(dtype),
-        *(p.to(dtype) for p in (pwconv1.weight, pwconv1.bias, pwconv2.weight, pwconv2.bias)),
+        pwconv1.weight.to(dtype),
+        pwconv1.bias.to(dtype),
+        pwconv2.weight.to(dtype),
+        pwconv2.bias.to(dtype),
         grn.gamma,
         grn.beta,
         grn.eps,
         None if removed is None else removed.flatten(1, -2),
     )
+    y = _GRNMLP.apply(*arguments) if torch.is_grad_enabled() else _forward(*arguments)[0]
     return y.view(x.shape)
+
+
+def _forward(
+    x: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    removed: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y (N, P, C) of x (N, P, C), and what backward needs: h (N, P, 4C) and the norms (N, 1, 4C)."""
+    h = F.linear(x, w1, b1)
+    a = _activation(h, removed)
+    norm = _norm(a)
+    scale = (gamma * norm / (norm.mean(dim=-1, keepdim=True) + eps) + 1).to(x.dtype)
+    bias = torch.addmv(b2, w2, beta.to(x.dtype))
+    if _scales_weights(x):
+        return torch.baddbmm(bias, a, (w2 * scale).transpose(1, 2)), h, norm
+    return F.linear(a.mul_(scale), w2, bias), h, norm
 
 
 class _GRNMLP(torch.autograd.Function):
@@ -64,16 +90,10 @@ class _GRNMLP(torch.autograd.Function):
         eps: float,
         removed: Tensor | None,
     ) -> Tensor:
-        h = F.linear(x, w1, b1)
-        a = _activation(h, removed)
-        norm = _norm(a)  # (N, 1, 4C)
-        scale = (gamma * norm / (norm.mean(dim=-1, keepdim=True) + eps) + 1).to(x.dtype)
-        bias = torch.addmv(b2, w2, beta.to(x.dtype))
+        y, h, norm = _forward(x, w1, b1, w2, b2, gamma, beta, eps, removed)
         ctx.save_for_backward(x, h, norm, w1, w2, gamma, beta, removed)
         ctx.eps = eps
-        if _scales_weights(x):
-            return torch.baddbmm(bias, a, (w2 * scale).transpose(1, 2))
-        return F.linear(a.mul_(scale), w2, bias)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -133,5 +153,4 @@ def _outer_sum(a: Tensor, b: Tensor) -> Tensor:
 
 def _scales_weights(x: Tensor) -> bool:
     """Return whether to scale W2 (N x 4C x C) rather than a (N x 4C x P): it pays with many positions."""
-    # An exported graph has one form for all image sizes.
-    return not torch.compiler.is_exporting() and x.shape[1] > 2 * x.shape[2]
+    return x.shape[1] > 2 * x.shape[2]
