@@ -50,7 +50,7 @@ def _check_pretrained(setting: str, module: nn.Module, path: str, prefix: str | 
             f'{setting}.prefix: checkpoint {path} has no key that starts with {prefix!r}; its keys start with {starts}'
         )
     own = module.state_dict()
-    if not any(key in given for key in own):
+    if own and not any(key in given for key in own):
         right = prefix_of(whole, own)
         hint = '' if right is None else f'. Set {setting}.prefix={right}'
         raise ConfigError(

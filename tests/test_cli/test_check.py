@@ -65,6 +65,16 @@ def test_a_checkpoint_that_fits(check, tmp_path):
     assert 'it has no meta, message_hub' in check('load_from=fits.pth', 'resume=True')
 
 
+def test_a_checkpoint_that_fits_in_part(check, tmp_path, monkeypatch):
+    """The parts that will start fresh are named; a run to resume must fit whole."""
+    # The logger may write to the standard output of an earlier test.
+    monkeypatch.setattr('mmcnv2.preflight.checkpoints.print_log', lambda text, *_: print(text))
+    torch.save(build_fcmae(ARCH, in_channels=3, decoder_embed_dims=12).state_dict(), tmp_path / 'narrow.pth')
+    said = check('load_from=narrow.pth')
+    assert 'proj stays fresh: weight is (12, 16, 1, 1), expected (128, 16, 1, 1)' in said and 'can start' in said
+    assert 'tensors disagree' in check('load_from=narrow.pth', 'resume=True')
+
+
 def test_recipes_of_the_package_by_name(toy_scenes, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     name = 'mmcnv2::toy/fcmae_convnextv2-atto_toy-scenes.py'

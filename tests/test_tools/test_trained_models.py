@@ -32,7 +32,18 @@ tta_pipeline = [
     dict(type='TestTimeAug', transforms=[flips, labels, [dict(type='PackSegInputs')]]),
 ]
 """
-OTHER_CLASSES = ['model.decode_head.num_classes=9', 'model.auxiliary_head.num_classes=9']
+OTHER_CLASSES = """
+_base_ = '{config}'
+metainfo = dict(classes=('background', 'ball', 'box', 'can', 'cone', 'ring', 'mug', 'cup', 'lid'))
+train_pipeline = _base_.train_dataloader.dataset.pipeline
+test_pipeline = _base_.test_dataloader.dataset.pipeline
+train_pipeline[1].update(num_classes=9)
+test_pipeline[1].update(num_classes=9)
+train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+model = dict(decode_head=dict(num_classes=9), auxiliary_head=dict(num_classes=9))
+"""
 FROZEN = ['optim_wrapper.optimizer.lr=0', 'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=2']
 SHARDED = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
 
@@ -41,6 +52,13 @@ SHARDED = ['runner_type=FlexibleRunner', 'strategy.type=mmcnv2.FSDPStrategy']
 def config(root, toy_scenes, tmp_path_factory):
     path = tmp_path_factory.mktemp('configs') / 'upernet.py'
     path.write_text(UPERNET.format(root=root, data=toy_scenes))
+    return path
+
+
+@pytest.fixture(scope='module')
+def other_classes(config):
+    path = config.with_name('other_classes.py')
+    path.write_text(OTHER_CLASSES.format(config=config))
     return path
 
 
@@ -86,16 +104,11 @@ def test_augmented_test_on_two_processes(root, config, averaged, tmp_path):
 
 
 @pytest.mark.parametrize('how', ['EMAHook', 'FSDP'])
-def test_other_classes(root, config, averaged, tmp_path, how):
+def test_other_classes(root, other_classes, averaged, tmp_path, how):
     """The last layers start fresh, which two lines say; all else is that of the checkpoint, averages included."""
     start = averaged / 'iter_4.pth'
-    options = [
-        *OTHER_CLASSES,
-        *FROZEN,
-        f'load_from={start}',
-        *(['custom_hooks=[]', *SHARDED] if how == 'FSDP' else []),
-    ]
-    command = ['tools/train.py', config, '--work-dir', tmp_path, '--cfg-options', *options]
+    options = [*FROZEN, f'load_from={start}', *(['custom_hooks=[]', *SHARDED] if how == 'FSDP' else [])]
+    command = ['tools/train.py', other_classes, '--work-dir', tmp_path, '--cfg-options', *options]
     done = launch_forked(root, *command, processes=2 if how == 'FSDP' else 1)
     fresh = re.findall(r'^  (\S+) stays fresh: weight is \(7, 64, 1, 1\), expected \(9, 64, 1, 1\)', done.stdout, re.M)
     assert fresh == ['decode_head.conv_seg', 'auxiliary_head.conv_seg']  # once, by the first process
@@ -119,9 +132,9 @@ def test_averages_of_a_strategy_are_refused(root, config, averaged):
 
 
 @pytest.mark.parametrize('way', ['test', 'resume'])
-def test_other_classes_are_refused_elsewhere(root, config, averaged, tmp_path, way):
+def test_other_classes_are_refused_elsewhere(root, other_classes, averaged, tmp_path, way):
     checkpoint = averaged / 'iter_4.pth'
-    arguments = ['tools/test.py', config, checkpoint] if way == 'test' else ['tools/train.py', config]
+    arguments = ['tools/test.py', other_classes, checkpoint] if way == 'test' else ['tools/train.py', other_classes]
     arguments += ['--resume', checkpoint] if way == 'resume' else []
-    done = run_forked(root, *arguments, '--work-dir', tmp_path, '--cfg-options', *OTHER_CLASSES)
+    done = run_forked(root, *arguments, '--work-dir', tmp_path)
     assert_refused(done, 'iter_4.pth does not fit the model of the config; 4 of 226 tensors disagree')
