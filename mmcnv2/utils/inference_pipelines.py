@@ -19,7 +19,7 @@ def keep_test_pipelines() -> None:
 
 def _copy_in_mmdet(inference: ModuleType) -> None:
     get = inference.get_test_pipeline_cfg
-    inference.get_test_pipeline_cfg = lambda cfg: copy.deepcopy(get(cfg))
+    inference.get_test_pipeline_cfg = lambda cfg: copy.deepcopy(get(cfg))  # type: ignore[attr-defined]
 
 
 def _copy_in_mmseg(inference: ModuleType) -> None:
@@ -28,4 +28,4 @@ def _copy_in_mmseg(inference: ModuleType) -> None:
     def prepare_with_copy(images: Any, model: Any) -> Any:
         return prepare(images, SimpleNamespace(cfg=copy.deepcopy(model.cfg)))  # all that it reads of the model
 
-    inference._preprare_data = prepare_with_copy
+    inference._preprare_data = prepare_with_copy  # type: ignore[attr-defined]  # the name in mmseg
