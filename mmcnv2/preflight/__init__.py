@@ -11,6 +11,7 @@ from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_pretrained
 from .paths import check_dataset_paths
 from .pipelines import check_pipelines
+from .schedules import check_schedules
 from .settings import check_settings
 from .sizes import check_sizes
 
@@ -21,6 +22,7 @@ __all__ = [
     'check_dataset_paths',
     'check_pipelines',
     'check_pretrained',
+    'check_schedules',
     'check_settings',
     'check_sizes',
     'check_weights',
@@ -28,7 +30,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, pipelines, paths, annotations and sizes of images.
+    """Check settings, schedules, pipelines, paths, annotations and sizes of images.
 
     Args:
         cfg: Config of a run.
@@ -38,6 +40,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         InputError: Names the setting or the file, and says what is expected.
     """
     check_settings(cfg)
+    check_schedules(cfg, splits)
     check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_annotations(cfg, splits)
