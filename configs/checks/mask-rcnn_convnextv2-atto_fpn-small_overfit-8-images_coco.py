@@ -61,7 +61,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, T_max=max_iters - 50, eta_min=0.0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, eta_min=0.0),
 ]
 default_hooks = dict(
     logger=dict(interval=20),

@@ -65,7 +65,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=20, end=max_iters, T_max=max_iters - 20, eta_min=0.0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=20, eta_min=0.0),
 ]
 default_hooks = dict(
     logger=dict(interval=20),

@@ -4,7 +4,3 @@ _base_ = 'fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
 
 max_epochs = 800
 train_cfg = dict(max_epochs=max_epochs)
-# The warm-up stays; the cosine is shorter.
-warmup, cosine = _base_.param_scheduler
-cosine.update(T_max=max_epochs - _base_.warmup_epochs, end=max_epochs)
-param_scheduler = [warmup, cosine]

@@ -17,6 +17,6 @@ optim_wrapper = dict(
     optimizer=dict(lr=8e-4, weight_decay=0.3), paramwise_cfg=dict(decay_rate=0.9, decay_type='single')
 )
 _, cosine = _base_.param_scheduler
-cosine.update(T_max=max_epochs, begin=0, end=max_epochs)
+cosine.update(begin=0)
 param_scheduler = [cosine]
 train_cfg = dict(max_epochs=max_epochs)

@@ -29,7 +29,7 @@ model = dict(
 max_epochs = 30
 optim_wrapper = dict(optimizer=dict(lr=5e-5, weight_decay=1e-8), paramwise_cfg=dict(decay_rate=0.8))
 _, cosine = _base_.param_scheduler
-cosine.update(T_max=max_epochs, begin=0, end=max_epochs)
+cosine.update(begin=0)
 param_scheduler = [cosine]
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=512)  # 32 x 16 GPUs

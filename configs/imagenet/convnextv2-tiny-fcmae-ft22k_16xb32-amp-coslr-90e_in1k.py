@@ -10,7 +10,4 @@ model = dict(
 
 max_epochs = 90
 optim_wrapper = dict(paramwise_cfg=dict(decay_rate=0.9, decay_type='single'))
-(cosine,) = _base_.param_scheduler
-cosine.update(T_max=max_epochs, end=max_epochs)
-param_scheduler = [cosine]
 train_cfg = dict(max_epochs=max_epochs)

@@ -15,6 +15,6 @@ max_epochs, warmup_epochs = 300, 40
 optim_wrapper = dict(optimizer=dict(lr=3.2e-3), paramwise_cfg=dict(decay_rate=0.9, decay_type='single'))
 warmup, cosine = _base_.param_scheduler
 warmup.update(end=warmup_epochs)
-cosine.update(T_max=max_epochs - warmup_epochs, begin=warmup_epochs, end=max_epochs)
+cosine.update(begin=warmup_epochs)
 param_scheduler = [warmup, cosine]
 train_cfg = dict(max_epochs=max_epochs)

@@ -25,7 +25,8 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """Build the runner of a config, also without a GPU.
 
     Args:
-        cfg: The config; without a GPU it is changed, see ``_adapt_to_cpu``.
+        cfg: The config. Without a GPU it is changed, see ``_adapt_to_cpu``; so it is if a scheduler begins after the
+            end of the training.
 
     Raises:
         ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
@@ -38,6 +39,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         )
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
+    _leave_out_late_schedulers(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
@@ -59,6 +61,19 @@ def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> Non
     settings = runner.auto_scale_lr if isinstance(runner, Runner) else runner.strategy._auto_scale_lr
     settings['base_batch_size'] /= iterations
     print_log(f'auto_scale_lr: base_batch_size is that of a step; a step has {iterations} iterations', 'current')
+
+
+def _leave_out_late_schedulers(cfg: Config) -> None:
+    """Remove schedulers without ``end`` that a short training never reaches: MMEngine cannot build them."""
+    loop = cfg.get('train_cfg') or {}
+    by_epoch = 'max_epochs' in loop
+    length = loop.get('max_epochs' if by_epoch else 'max_iters')
+    if isinstance(cfg.get('param_scheduler'), list) and length is not None:
+        cfg.param_scheduler = [
+            scheduler
+            for scheduler in cfg.param_scheduler
+            if scheduler.get('by_epoch', True) != by_epoch or 'end' in scheduler or scheduler.get('begin', 0) < length
+        ]
 
 
 def _adapt_to_cpu(cfg: Config) -> None:

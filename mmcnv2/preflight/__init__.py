@@ -15,6 +15,7 @@ from .paths import check_dataset_paths
 from .pipelines import check_pipelines
 from .predictions import check_output, output_kind
 from .pretrained import check_pretrained
+from .schedules import check_schedules
 from .settings import check_settings
 from .sizes import check_sizes
 from .weight_files import check_weight_file, check_weight_files
@@ -30,6 +31,7 @@ __all__ = [
     'check_output',
     'check_pipelines',
     'check_pretrained',
+    'check_schedules',
     'check_settings',
     'check_sizes',
     'check_weight_file',
@@ -40,7 +42,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, files of weights, pipelines, paths, classes, annotations, label maps and sizes of images.
+    """Check settings, files of weights, schedules, pipelines, paths, classes, annotations, label maps, sizes of images.
 
     Args:
         cfg: Config of a run.
@@ -52,6 +54,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_settings(cfg)
     if 'train' in splits:
         check_weight_files(cfg)
+    check_schedules(cfg, splits)
     check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_classes(cfg, splits)

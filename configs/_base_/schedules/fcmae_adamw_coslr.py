@@ -28,12 +28,11 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True,
     ),
+    # Without end and T_max it ends with the training, also at another train_cfg.max_epochs.
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs - warmup_epochs,
         eta_min=0.0,
         begin=warmup_epochs,
-        end=max_epochs,
         by_epoch=True,
         convert_to_iter_based=True,
     ),

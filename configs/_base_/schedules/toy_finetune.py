@@ -12,12 +12,11 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
+    # Without end and T_max it ends with the training, also at another train_cfg.max_iters.
     dict(
         type='CosineAnnealingLR',
         by_epoch=False,
         begin=warmup_iters,
-        end=max_iters,
-        T_max=max_iters - warmup_iters,
         eta_min=0.0,
     ),
 ]

@@ -24,12 +24,11 @@ param_scheduler = [
         end=warmup_epochs,
         convert_to_iter_based=True,
     ),
+    # Without end and T_max it ends with the training, also at another train_cfg.max_epochs.
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
         eta_min=0.0,
         convert_to_iter_based=True,
     ),

@@ -16,7 +16,8 @@ optim_wrapper = dict(
 # Not in the paper: warm-up and linear decay are those of ConvNeXt V1.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warmup_iters),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters, end=max_iters),
+    # Without end it ends with the training, also at another train_cfg.max_iters.
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters),
 ]
 
 train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=16000)
