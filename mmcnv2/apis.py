@@ -12,13 +12,15 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.registry import MODELS, DefaultScope
 
+from mmcnv2.engine.hooks import PreemptionHook
 from mmcnv2.engine.runner import build_runner
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.preflight import check_checkpoint, check_config, check_weights
 from mmcnv2.recipes import recipe_path
-from mmcnv2.utils.errors import ConfigError, errors_name
+from mmcnv2.resuming.workers import death_of_worker
+from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 
 if TYPE_CHECKING:
     from mmcnv2.models import ConvNeXtV2
@@ -90,7 +92,12 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     check_config(cfg, ('train', 'val'))
     runner = build_runner(cfg)
     check_weights(cfg, getattr(runner.model, 'module', runner.model))
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, PreemptionHook):
+                hook.give_back_signals()
 
 
 def test(
@@ -110,6 +117,7 @@ def test(
 
     Raises:
         InputError: Before testing, if something in the config or the checkpoint cannot be used.
+        TrainingStopped: If a worker of the data loader died; names the signal.
     """
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'config {cfg.filename} has no test_dataloader or no test_evaluator')
@@ -128,4 +136,9 @@ def test(
     runner.load_checkpoint(checkpoint)
     if out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
-    return runner.test()
+    try:
+        return runner.test()
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if death := death_of_worker(error):
+            raise TrainingStopped(death) from error
+        raise

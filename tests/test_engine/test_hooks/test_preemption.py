@@ -7,6 +7,7 @@ from helpers.small_run import build_runner, differences
 from helpers.training import load
 
 from mmcnv2.engine import Preempted
+from mmcnv2.resuming.workers import SIGNALS
 
 
 def preempt(work_dir, number, iteration, **options):
@@ -17,13 +18,13 @@ def preempt(work_dir, number, iteration, **options):
 @pytest.fixture(autouse=True)
 def handlers():
     """The handlers of this process, which a stopped run leaves changed: it is about to end."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield before
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize('number', SIGNALS)
 @pytest.mark.parametrize('length', [dict(epochs=3), dict(iterations=18)])
 @pytest.mark.parametrize(('accumulation', 'iteration', 'saved'), [(1, 5, 5), (1, 6, 6), (3, 4, 6), (3, 6, 6)])
 def test_signal_saves_and_stops(number, length, accumulation, iteration, saved, tmp_path):
