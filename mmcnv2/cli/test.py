@@ -6,6 +6,7 @@ Paths, settings, annotations and the checkpoint are checked before anything is c
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmcnv2.utils.errors import ConfigError
@@ -17,7 +18,7 @@ EXAMPLES = (
     'my_config.py work_dirs/my_config/epoch_36.pth',
     'my_config.py work_dirs/my_config/epoch_36.pth --show-dir pictures --out predictions.pkl',
 )
-VISUALIZATION_HOOKS = ('DetVisualizationHook', 'SegVisualizationHook')
+VISUALIZERS = ('DetLocalVisualizer', 'SegLocalVisualizer', 'UniversalVisualizer')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='path or URL of a checkpoint of the whole model')
     parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions')
-    parser.add_argument('--show-dir', help='save pictures of the predictions beside the ground truth')
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='draw the predictions beside the ground truth: files of this folder, with the sub-folders of the images',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation (tta_model, tta_pipeline)')
 
 
@@ -41,15 +46,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Check ``--out`` and apply ``--show-dir``, as in mmdet and mmseg."""
+    """Check ``--out`` and apply ``--show-dir``, the same in all libraries."""
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError(f'--out must name a .pkl file, got {args.out}')
     if args.show_dir:
-        hook = cfg.default_hooks.get('visualization')
-        if not hook or hook.type.split('.')[-1] not in VISUALIZATION_HOOKS:
-            raise ConfigError(f'--show-dir needs default_hooks.visualization, one of {VISUALIZATION_HOOKS}')
-        hook.draw = True
-        if hook.type.endswith('DetVisualizationHook'):
-            hook.test_out_dir = args.show_dir
-        else:
-            cfg.visualizer.save_dir = args.show_dir
+        visualizer = cfg.get('visualizer') or {}
+        if str(visualizer.get('type')).split('.')[-1] not in VISUALIZERS:
+            raise ConfigError(
+                f'--show-dir needs a visualizer that draws predictions, visualizer=dict(type=...) with one of '
+                f'{", ".join(VISUALIZERS)}; got {visualizer.get("type")}'
+            )
+        hook = dict(type='mmcnv2.PredictionVisualizationHook', out_dir=str(Path(args.show_dir).absolute()))
+        own = cfg.default_hooks.get('visualization') or {}
+        if 'score_thr' in own:  # mmdet's
+            hook['pred_score_thr'] = own['score_thr']
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

@@ -13,9 +13,11 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from mmcnv2.utils.errors import ConfigError
 
+from .reporting import spare_the_run
+
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """Build the runner of a config, also without a GPU.
+    """Build the runner of a config, also without a GPU; what draws or logs cannot end its run.
 
     Args:
         cfg: The config; without a GPU it is changed, see ``_adapt_to_cpu``.
@@ -34,6 +36,10 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
+    spare_the_run(runner)
+    # The log and the work dir have the config, readable. Each checkpoint would format it again: thousands of objects
+    # in circles, which Python frees only when there are 100,000 of them.
+    runner.cfg = Config(runner.cfg.to_dict(), filename=runner.cfg.filename, format_python_code=False)
     return runner
 
 

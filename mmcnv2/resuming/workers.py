@@ -114,8 +114,9 @@ def death_of_worker(error: Exception) -> str | None:
     Returns:
         E.g. 'a worker of val_dataloader was killed by SIGKILL. ...', with advice; None if no worker died.
     """
+    is_said = 'DataLoader worker' in str(error)
     # A worker that dies while it hands over a batch breaks the connection instead.
-    if not isinstance(error, ConnectionError | EOFError) and 'DataLoader worker' not in str(error):
+    if not is_said and not isinstance(error, ConnectionError | EOFError):
         return None
     for worker in list(_started):
         worker.join(0.2)  # the connection breaks a moment before the end
@@ -125,7 +126,7 @@ def death_of_worker(error: Exception) -> str | None:
                 number = signal.Signals(-worker.exitcode)
                 end = f'was killed by {number.name}. {ADVICE.get(number, "")}'.rstrip()
             return f'{worker.name} {end}'
-    return f'a worker of a data loader died ({error})'
+    return f'a worker of a data loader died ({error})' if is_said else None
 
 
 def _end_with_main_process() -> None:
