@@ -47,7 +47,8 @@ class _Worker(BaseProcess):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _started.add(self)
         # Both torch and, at the end of the program, multiprocessing end a worker that hangs by SIGTERM.
-        self._popen.terminate = self._popen.kill
+        process: Any = self
+        process._popen.terminate = process._popen.kill
 
     def terminate(self) -> None:
         """End it because nobody needs it any more."""
