@@ -14,7 +14,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcnv2.engine.hooks import PartialLoadHook, SavePredictionsHook, SummaryHook
+from mmcnv2.engine.hooks import PartialLoadHook, PreemptionHook, SavePredictionsHook
 from mmcnv2.engine.runner import build_runner, unwrapped
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.evaluation.label_maps import LabelMaps
@@ -29,7 +29,8 @@ from mmcnv2.preflight import (
     output_kind,
 )
 from mmcnv2.recipes import recipe_path
-from mmcnv2.utils.errors import ConfigError, errors_name
+from mmcnv2.resuming.workers import death_of_worker
+from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 
 if TYPE_CHECKING:
     from mmcnv2.models import ConvNeXtV2
@@ -103,8 +104,12 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     loaded = check_weights(cfg, unwrapped(runner.model))
     if loaded is not None:
         runner.register_hook(PartialLoadHook(loaded))
-    runner.register_hook(SummaryHook())
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, PreemptionHook):
+                hook.give_back_signals()
 
 
 def test(
@@ -125,6 +130,7 @@ def test(
 
     Raises:
         InputError: Before testing, if something in the config or the checkpoint cannot be used.
+        TrainingStopped: If a worker of the data loader died; names the signal.
     """
     if out:
         output_kind(out)
@@ -154,7 +160,12 @@ def test(
         print_log(f'{checkpoint} was trained without EMAHook: its weights are tested as they are', 'current')
     if out:
         runner.register_hook(SavePredictionsHook(_saver(out, runner.test_dataloader.dataset)))
-    return runner.test()
+    try:
+        return runner.test()
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if death := death_of_worker(error):
+            raise TrainingStopped(death) from error
+        raise
 
 
 def _saver(out: str, dataset: Any) -> BaseMetric:

@@ -231,7 +231,22 @@ FAULTS = {
         'test_engine/test_hooks/test_non_finite.py',
     ),
     'signals are ignored': Fault(
-        'engine/hooks/preemption.py', 'return self._received', 'return 0', 'test_engine/test_hooks/test_preemption.py'
+        'engine/hooks/preemption.py',
+        'return _greatest(self._received)',
+        'return 0',
+        'test_engine/test_hooks/test_preemption.py',
+    ),
+    'workers get the signals': Fault(
+        'resuming/workers.py', '(signal.SIG_BLOCK, SIGNALS)', '(signal.SIG_BLOCK, ())', 'test_resuming/test_workers.py'
+    ),
+    'pictures come before checkpoints': Fault(
+        'engine/reporting.py', '    runner._hooks.sort(key=_draws)\n', '', 'test_engine/test_reporting.py'
+    ),
+    'pictures lose their folders': Fault(
+        'engine/hooks/pictures.py',
+        'relative = os.path.relpath(path, root)',
+        'relative = os.path.basename(path)',
+        'test_engine/test_hooks/test_pictures.py',
     ),
     'blocks are in the layer after theirs': Fault(
         'engine/optimizers/layer_decay.py',

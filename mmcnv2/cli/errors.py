@@ -1,6 +1,7 @@
 """Errors of the commands: one line for bad input, a traceback for everything else."""
 
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from mmcnv2.utils.errors import InputError, TrainingStopped
 def errors_in_one_line() -> Iterator[None]:
     """End the program with ``error: ...`` and exit code 1 on bad input and if training cannot continue.
 
+    Ctrl-C ends it with exit code 130.
+
     Bad input is an InputError, an OSError that names a file, and whatever is raised while MMEngine builds a component
     of the config. Other errors keep their traceback.
     """
@@ -20,6 +23,9 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except TrainingStopped as stop:
         sys.exit(f'error: {stop}')
+    except KeyboardInterrupt:
+        print('error: stopped by SIGINT', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except InputError as error:
         # An error in a worker of a data loader arrives as the text of a whole traceback.
         message = re.split(rf'^\S*\b{type(error).__name__}: ', str(error), flags=re.MULTILINE)[-1]

@@ -6,6 +6,7 @@ Paths, settings, annotations and the checkpoint are checked before anything is c
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmcnv2.utils.errors import ConfigError
@@ -17,7 +18,7 @@ EXAMPLES = (
     'my_config.py work_dirs/my_config/epoch_36.pth',
     'my_config.py work_dirs/my_config/epoch_36.pth --show-dir pictures --out results.json',
 )
-VISUALIZATION_HOOKS = ('DetVisualizationHook', 'SegVisualizationHook')
+VISUALIZERS = ('DetLocalVisualizer', 'SegLocalVisualizer', 'UniversalVisualizer')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='save the predictions: everything to a .pkl file, COCO results of a detector to a .json file, or label '
         'maps of a segmenter, as PNG files, to a folder',
     )
-    parser.add_argument('--show-dir', help='save pictures of the predictions beside the ground truth')
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='draw the predictions beside the ground truth: files of this folder, with the sub-folders of the images',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation (tta_model, tta_pipeline)')
 
 
@@ -46,13 +51,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply ``--show-dir``, as in mmdet and mmseg."""
+    """Apply ``--show-dir``, the same in all libraries."""
     if args.show_dir:
-        hook = cfg.default_hooks.get('visualization')
-        if not hook or hook.type.split('.')[-1] not in VISUALIZATION_HOOKS:
-            raise ConfigError(f'--show-dir needs default_hooks.visualization, one of {VISUALIZATION_HOOKS}')
-        hook.draw = True
-        if hook.type.endswith('DetVisualizationHook'):
-            hook.test_out_dir = args.show_dir
-        else:
-            cfg.visualizer.save_dir = args.show_dir
+        visualizer = cfg.get('visualizer') or {}
+        if str(visualizer.get('type')).split('.')[-1] not in VISUALIZERS:
+            raise ConfigError(
+                f'--show-dir needs a visualizer that draws predictions, visualizer=dict(type=...) with one of '
+                f'{", ".join(VISUALIZERS)}; got {visualizer.get("type")}'
+            )
+        hook = dict(type='mmcnv2.PredictionVisualizationHook', out_dir=str(Path(args.show_dir).absolute()))
+        own = cfg.default_hooks.get('visualization') or {}
+        if 'score_thr' in own:  # mmdet's
+            hook['pred_score_thr'] = own['score_thr']
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

@@ -1,6 +1,7 @@
 from .hooks import (
     CheckpointHook,
     NonFiniteHook,
+    PredictionVisualizationHook,
     Preempted,
     PreemptionHook,
     ReconstructionHook,
@@ -14,6 +15,7 @@ __all__ = [
     'FSDPStrategy',
     'LayerDecayOptimWrapperConstructor',
     'NonFiniteHook',
+    'PredictionVisualizationHook',
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',

@@ -15,6 +15,8 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmcnv2.utils.errors import ConfigError
 
 from .console import BriefConsole
+from .hooks import SummaryHook
+from .reporting import spare_the_run
 
 
 class BriefRunner(BriefConsole, Runner):
@@ -22,7 +24,7 @@ class BriefRunner(BriefConsole, Runner):
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """Build the runner of a config, also without a GPU.
+    """Build the runner of a config, also without a GPU; what draws or logs cannot end its run.
 
     Args:
         cfg: The config. Without a GPU it is changed, see ``_adapt_to_cpu``; so it is if a scheduler begins after the
@@ -43,6 +45,11 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
+    runner.register_hook(SummaryHook())
+    spare_the_run(runner)
+    # The log and the work dir have the config, readable. Each checkpoint would format it again: thousands of objects
+    # in circles, which Python frees only when there are 100,000 of them.
+    runner.cfg = Config(runner.cfg.to_dict(), filename=runner.cfg.filename, format_python_code=False)
     return runner
 
 

@@ -42,7 +42,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, files of weights, schedules, pipelines, paths, classes, annotations, label maps, sizes of images.
+    """Check settings, files of weights, schedules, pipelines, paths, classes, annotations, label maps and sizes.
 
     Args:
         cfg: Config of a run.

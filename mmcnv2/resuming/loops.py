@@ -16,6 +16,7 @@ from mmcnv2.registry import LOOPS
 from mmcnv2.utils.errors import InputError, TrainingStopped
 
 from .seeding import iteration_key, seed_random_numbers
+from .workers import death_of_worker, protect_workers
 
 if TYPE_CHECKING:  # mixed into this loop and the one that counts iterations
     from mmengine.runner import EpochBasedTrainLoop as _Loop
@@ -34,6 +35,7 @@ class _SeededLoop(_Loop):
             sampler=dict(type='mmcnv2.SeededSampler', sampler=dataloader['sampler']),
         )
         super().__init__(runner, dataloader, *args, **kwargs)
+        protect_workers(self.dataloader, 'train_dataloader')
         batches = self.dataloader.batch_sampler
         self._sampler = batches.sampler if self.dataloader.batch_size is None else self.dataloader.sampler
 
@@ -44,13 +46,12 @@ class _SeededLoop(_Loop):
         try:
             return super().run()
         except (RuntimeError, ConnectionError, EOFError) as error:
-            # A worker that dies while it hands over a batch breaks the connection instead.
-            if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
+            death = death_of_worker(error)
+            if death is None:
                 raise
             files = ', '.join(self.dataloader.dataset.files_in_progress()) or 'no file'
             raise TrainingStopped(
-                f'a worker of train_dataloader died in iteration {self._iter + 1} ({error}). The workers were reading '
-                f'{files}. Often memory is short: fewer train_dataloader.num_workers, or a larger /dev/shm. '
+                f'{death}. It was in iteration {self._iter + 1}; workers of train_dataloader were reading {files}. '
                 'Continue with --resume'
             ) from error
 

@@ -1,5 +1,7 @@
 """Trains with --resume again and again and stops it each time; a program of its own, started by test_resume.py.
 
+SIGKILL goes to the main process, the other signals to all, also to workers of data loaders. None may be left over.
+
 Arguments: a config, its work dir, and the stops, each MOMENT:SIGNAL; a moment is a number of iterations that this
 start has trained, or ``saving``. Prints JSON: how each start ended, the last one, which nothing stops, included.
 """
@@ -19,10 +21,16 @@ def end(pid: int, number: int, is_time: Callable[[], object]) -> int:
     """Sends a signal when it is time, unless the process has ended; its exit code, negative if by a signal."""
     while not is_time() and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         time.sleep(0.0005)
-    os.kill(pid, number)
+    (os.kill if number == signal.SIGKILL else os.killpg)(pid, number)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for _ in range(1000):
+        try:
+            os.killpg(pid, 0)
+        except ProcessLookupError:
+            return code
+        time.sleep(0.01)
     kill_group(pid)
-    return code
+    sys.exit('workers are left over')
 
 
 def main() -> None:

@@ -51,14 +51,18 @@ class SmallModel(BaseModel):
 
 @HOOKS.register_module()
 class SignalSender(Hook):
-    """What a cluster does, to one process of several."""
+    """What a cluster does: to one process of several or, in the n-th iteration of a ``validation``, to all."""
 
-    def __init__(self, number, iteration, rank=0):
-        self.number, self.iteration, self.rank = number, iteration, rank
+    def __init__(self, number, iteration=None, rank=0, validation=None):
+        self.number, self.iteration, self.rank, self.validation = number, iteration, rank, validation
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter + 1 == self.iteration and runner.rank == self.rank:
             os.kill(os.getpid(), self.number)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx + 1 == self.validation:
+            os.killpg(os.getpgid(0), self.number)
 
 
 @HOOKS.register_module()

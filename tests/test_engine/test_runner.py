@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from helpers import small_run  # noqa: F401  (SmallModel)
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
+from mmengine.visualization import Visualizer
 
 from mmcnv2.engine.runner import build_runner
 from mmcnv2.utils.errors import ConfigError
@@ -16,6 +18,8 @@ ZERO = 'configs/fcmae/fcmae_convnextv2-huge_64xb64-zero1-amp-coslr-1600e_in1k.py
 class RunnerThatKeepsItsConfig:
     def __init__(self, cfg):
         self.cfg = cfg
+        self.hooks = self._hooks = []
+        self.visualizer = Visualizer()
 
     @classmethod
     def from_cfg(cls, cfg):
@@ -34,6 +38,16 @@ def test_a_gpu_changes_nothing(root, monkeypatch):
     assert given.model.decode_head.norm_cfg.type == given.model.auxiliary_head.norm_cfg.type == 'SyncBN'
     assert given.optim_wrapper.type == 'AmpOptimWrapper'
     assert {key: runner.cfg[key] for key in given} == given.to_dict()
+
+
+def test_checkpoints_do_not_format_the_config(tmp_path, monkeypatch):
+    """Formatting leaves thousands of objects in circles; the file in the work dir is as readable as before."""
+    cfg = Config(dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none'))
+    runner = build_runner(cfg)
+    (file,) = tmp_path.glob('*.py')
+    assert file.read_text() == cfg.pretty_text
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', None)
+    assert Config.fromstring(runner.cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
 def test_deepspeed_cannot_scale_the_learning_rate(root):

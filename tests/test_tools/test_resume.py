@@ -14,7 +14,7 @@ CONFIG = """
 _base_ = '{root}/configs/toy/fcmae_convnextv2-atto_toy-scenes.py'
 arch = dict(_delete_=True, depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
 model = dict(backbone=dict(arch=arch, drop_path_rate=0.2))
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root='{data}/unlabelled'))
+train_dataloader = dict(batch_size=2, num_workers=2, dataset=dict(data_root='{data}/unlabelled'))
 # 8 iterations an epoch, a step every 2, a checkpoint every 3: most lie within an epoch and between two steps.
 optim_wrapper = dict(accumulative_counts=2)
 train_cfg = dict(max_epochs=9)
@@ -23,7 +23,10 @@ custom_hooks = [dict(type='EMAHook')]
 """
 LAST = 'iter_72.pth'
 # A moment, in iterations since the start or while a checkpoint is written, and the signal that comes then.
-STOPS = ('4:SIGKILL', 'saving:SIGKILL', '7:SIGKILL', 'saving:SIGKILL', '5:SIGTERM', '2:SIGUSR1')
+STOPS = (
+    *('4:SIGKILL', 'saving:SIGKILL', '7:SIGKILL', 'saving:SIGKILL'),
+    *('5:SIGTERM', 'saving:SIGTERM', '2:SIGUSR1', '3:SIGINT'),
+)
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +49,8 @@ def test_killed_and_stopped(root, folder, whole):
     work_dir = folder / 'killed'
     command = [sys.executable, 'tests/helpers/kill_and_resume.py', folder / 'fcmae.py', work_dir, *STOPS]
     ends = json.loads(launch(root, *command).stdout)
-    assert ends == [-signal.SIGKILL] * 4 + [128 + signal.SIGTERM, 128 + signal.SIGUSR1, 0]
+    asked = (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    assert ends == [-signal.SIGKILL] * 4 + [128 + number for number in asked] + [0]
     logs = [log.read_text() for log in sorted(work_dir.glob('*/*.log'))]
     # It went on, not started anew, and from within epochs and between steps.
     resumed = [int(line.rsplit('iter: ')[1]) for log in logs for line in log.splitlines() if 'resumed epoch' in line]
@@ -86,6 +90,32 @@ train_dataloader, val_dataloader = dict(batch_size=2, **data), data
 train_cfg = dict(max_iters=4, val_interval=3)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1))
 """
+
+
+IN_VALIDATION = """
+_base_ = 'upernet.py'
+custom_imports = dict(imports=['mmcnv2', 'helpers.small_run'], allow_failed_imports=False)
+val_dataloader = dict(batch_size=1, num_workers=1)
+custom_hooks = [dict(type='EMAHook'), dict(type='SignalSender', number={number}, validation=2)]
+"""
+
+
+def test_signal_to_all_within_a_validation(root, folder, toy_scenes):
+    """It does not wait for the rest, saves the weights in training, not their averages, and goes on exactly."""
+    (folder / 'upernet.py').write_text(DOWNSTREAM.format(task='upernet', root=root, data=toy_scenes))
+    (folder / 'stopped.py').write_text(IN_VALIDATION.format(number=int(signal.SIGTERM)))
+    (folder / 'on.py').write_text("_base_ = 'upernet.py'\ncustom_hooks = [dict(type='EMAHook')]\n")
+    work_dir, whole = folder / 'in_validation', folder / 'with_averages'
+    done = run_forked(root, 'tools/train.py', folder / 'stopped.py', '--work-dir', work_dir)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
+    assert 'The validation is left out' in done.stdout + done.stderr
+    assert ' mIoU: ' not in done.stdout + done.stderr
+    assert load(work_dir / 'preempted.pth')['meta']['iter'] == 3
+    for path in work_dir.glob('iter_*.pth'):
+        path.unlink()
+    launch_forked(root, 'tools/train.py', folder / 'on.py', '--work-dir', work_dir, '--resume')
+    launch_forked(root, 'tools/train.py', folder / 'on.py', '--work-dir', whole)
+    assert differences(load(whole / 'iter_4.pth'), load(work_dir / 'iter_4.pth')) == []
 
 
 @pytest.mark.parametrize('task', ['mask-rcnn', 'upernet'])

@@ -2,6 +2,7 @@ from .checkpoint import CheckpointHook
 from .compile import CompileHook
 from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
+from .pictures import PredictionVisualizationHook
 from .preemption import Preempted, PreemptionHook
 from .reconstruction import ReconstructionHook
 from .save_predictions import SavePredictionsHook
@@ -13,6 +14,7 @@ __all__ = [
     'CompileHook',
     'NonFiniteHook',
     'PartialLoadHook',
+    'PredictionVisualizationHook',
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',

@@ -48,6 +48,7 @@ class ReconstructionHook(Hook):
             return
         path = Path(runner.work_dir) / 'reconstructions' / f'epoch_{runner.epoch + 1}.png'
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), sheet[..., ::-1])
+        if not cv2.imwrite(str(path), sheet[..., ::-1]):
+            raise OSError(f'{path} cannot be written')
         runner.visualizer.add_image('reconstruction', sheet, step=runner.iter)
         print_log(f'reconstructions: {path}', logger='current')

@@ -1,0 +1,73 @@
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import mmcv
+from mmengine.fileio import get
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmcnv2.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PredictionVisualizationHook(Hook):
+    """A hook that draws all predictions of a test, beside the ground truth, in files of one folder.
+
+    A picture has the path that its image has below the folder of the images, so that images of the same name in
+    different folders do not overwrite each other. (mmdet's, mmseg's and mmpretrain's own hooks each choose another
+    place, and drop the folders.)
+
+    Args:
+        out_dir: The folder, made if it is not there.
+        **options: Of the visualizer, e.g. ``pred_score_thr`` of mmdet's.
+    """
+
+    def __init__(self, out_dir: str, **options: Any) -> None:
+        self.out_dir = out_dir
+        self.options = options
+        self._root = ''
+
+    def before_test(self, runner: Runner) -> None:
+        """Find the folder that all images are in."""
+        folders = [os.path.abspath(folder) for folder in _image_folders(runner.test_dataloader.dataset)]
+        self._root = os.path.commonpath(folders) if folders else os.getcwd()
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
+    ) -> None:
+        """Draw what the model predicts for a batch."""
+        visualizer: Any = runner.visualizer
+        draw = getattr(visualizer, 'visualize_cls', None) or visualizer.add_datasample  # mmpretrain, others
+        for sample in outputs or ():
+            image = mmcv.imfrombytes(get(sample.img_path), channel_order='rgb')
+            path = picture_path(sample.img_path, self._root, self.out_dir)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            draw(name='test', image=image, data_sample=sample, out_file=path, **self.options)
+
+
+def picture_path(image: str, root: str, out_dir: str) -> str:
+    """Return where the picture of an image goes: below ``out_dir`` as the image is below ``root``.
+
+    An image elsewhere keeps its whole path. A format that cannot be written becomes PNG.
+    """
+    path = os.path.abspath(image)
+    relative = os.path.relpath(path, root)
+    if relative.startswith(os.pardir + os.sep):
+        relative = path.lstrip(os.sep)
+    if not cv2.haveImageWriter(relative):
+        relative += '.png'
+    return os.path.join(out_dir, relative)
+
+
+def _image_folders(dataset: Any) -> Iterator[str]:
+    """Yield the folders of the images of a dataset, or of those inside wrappers."""
+    inside = [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else ())]
+    for inner in inside:
+        yield from _image_folders(inner)
+    if not inside:
+        prefix = getattr(dataset, 'data_prefix', None) or {}
+        folder = next((prefix[key] for key in ('img', 'img_path') if prefix.get(key)), None)
+        if folder := folder or getattr(dataset, 'data_root', None):
+            yield folder

@@ -1,0 +1,86 @@
+"""Signals do not reach the workers of data loaders, none is left over, and the death of one is explained."""
+
+import faulthandler
+import gc
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from helpers.worker_data import Pids, user_init_fn
+from torch.utils.data import DataLoader
+
+from mmcnv2.resuming import workers
+from mmcnv2.resuming.workers import SIGNALS, death_of_worker, protect_workers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('method', 'options'),
+    [
+        (None, dict(num_workers=2, pin_memory=True)),
+        ('fork', dict(num_workers=1, persistent_workers=True)),
+        ('spawn', dict(num_workers=1)),
+        ('forkserver', dict(num_workers=1)),
+    ],
+)
+def test_signals_do_not_reach_workers(method, options):
+    loader = DataLoader(Pids(), multiprocessing_context=method, worker_init_fn=user_init_fn, **options)
+    protect_workers(loader, 'val_dataloader')
+    batches = iter(loader)
+    seen = [next(batches)[0]]
+    for pid in [worker.pid for worker in batches._workers]:
+        for number in SIGNALS:
+            os.kill(pid, number)
+    seen += [batch[0] for batch in batches]
+    pids, is_set = torch.stack(seen).T.tolist()
+    assert len(set(pids)) == options['num_workers'] and os.getpid() not in pids
+    assert set(is_set) == set(range(7, 7 + options['num_workers']))
+
+
+def test_no_workers_need_no_protection():
+    loader = DataLoader(Pids())
+    protect_workers(loader, 'val_dataloader')
+    assert len(list(loader)) == 40
+
+
+@pytest.mark.slow
+def test_worker_that_hangs_is_ended():
+    """Torch waits five seconds, then sends SIGTERM, which a worker does not get."""
+    dataset = Pids()
+    dataset.hangs = 1
+    loader = DataLoader(dataset, num_workers=1)
+    protect_workers(loader, 'train_dataloader')
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches._workers
+    del batches
+    gc.collect()
+    worker.join(5)
+    assert worker.exitcode == -signal.SIGKILL
+    assert death_of_worker(EOFError()) is None  # it did not die by itself
+
+
+def die(number):
+    faulthandler.disable()  # that of pytest
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ('end', 'message'),
+    [
+        (partial(die, signal.SIGKILL), 'was killed by SIGKILL. The kernel does this where memory'),
+        (partial(die, signal.SIGBUS), 'was killed by SIGBUS. The shared memory, /dev/shm, is full'),
+        (partial(die, signal.SIGSEGV), 'was killed by SIGSEGV. A library crashed'),
+        (partial(die, signal.SIGABRT), 'was killed by SIGABRT'),
+        (partial(os._exit, 3), 'ended with exit code 3'),
+    ],
+)
+def test_death_of_a_worker_names_the_signal(end, message, monkeypatch):
+    monkeypatch.setattr(workers, '_started', set())
+    worker = workers._Fork().Process(target=end, name='a worker of val_dataloader')
+    worker.start()
+    for error in (RuntimeError('DataLoader worker (pid 5) is killed'), ConnectionResetError(), EOFError()):
+        assert death_of_worker(error).startswith(f'a worker of val_dataloader {message}')
+    assert death_of_worker(RuntimeError('shapes do not match')) is None
