@@ -16,7 +16,7 @@ from mmcnv2.engine.runner import build_runner
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
-from mmcnv2.preflight import check_checkpoint, check_config, check_weights
+from mmcnv2.preflight import check_checkpoint, check_config, check_loaders, check_weights
 from mmcnv2.recipes import recipe_path
 from mmcnv2.utils.errors import ConfigError, errors_name
 
@@ -90,6 +90,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     check_config(cfg, ('train', 'val'))
     runner = build_runner(cfg)
     check_weights(cfg, getattr(runner.model, 'module', runner.model))
+    check_loaders(runner, ('train', 'val'))
     runner.train()
 
 
@@ -125,6 +126,7 @@ def test(
     check_config(cfg, ('test',))
     runner = build_runner(cfg)
     check_checkpoint(checkpoint, getattr(runner.model, 'module', runner.model))
+    check_loaders(runner, ('test',))
     runner.load_checkpoint(checkpoint)
     if out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
