@@ -23,6 +23,7 @@ from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.preflight import (
     check_checkpoint,
     check_config,
+    check_loaders,
     check_output,
     check_weight_file,
     check_weights,
@@ -104,6 +105,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     loaded = check_weights(cfg, unwrapped(runner.model))
     if loaded is not None:
         runner.register_hook(PartialLoadHook(loaded))
+    check_loaders(runner, ('train', 'val'))
     try:
         runner.train()
     finally:
@@ -153,6 +155,7 @@ def test(
         check_output(cfg, out)
     runner = build_runner(cfg)
     content = check_checkpoint(checkpoint, unwrapped(runner.model))
+    check_loaders(runner, ('test',))
     averaged, averages = 'ema_state_dict' in content, any(isinstance(hook, EMAHook) for hook in runner.hooks)
     if averaged and not averages:
         print_log(f'{checkpoint} was trained with EMAHook: its averaged weights are tested', 'current')

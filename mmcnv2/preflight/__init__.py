@@ -1,7 +1,7 @@
 """Checks that name what is missing or wrong before anything is computed.
 
 ``check_config`` looks at the config and the data that it names, ``check_weights`` at the checkpoints, once there is a
-model to compare them with.
+model to compare them with, ``check_loaders`` at the data loaders of a runner.
 """
 
 from mmengine.config import Config
@@ -11,6 +11,7 @@ from .annotations import check_annotations
 from .checkpoints import check_checkpoint, check_load_from
 from .classes import check_classes
 from .label_maps import check_label_maps
+from .loaders import check_loaders
 from .paths import check_dataset_paths
 from .pipelines import check_pipelines
 from .predictions import check_output, output_kind
@@ -28,6 +29,7 @@ __all__ = [
     'check_dataset_paths',
     'check_label_maps',
     'check_load_from',
+    'check_loaders',
     'check_output',
     'check_pipelines',
     'check_pretrained',
