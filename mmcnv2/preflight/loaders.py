@@ -35,7 +35,7 @@ def check_loaders(runner: Runner | FlexibleRunner, splits: tuple[str, ...]) -> N
 
 def _check_loader(split: str, loader: DataLoader) -> None:
     try:
-        images = len(loader.dataset)
+        images = len(loader.dataset)  # type: ignore[arg-type]
     except TypeError:  # A stream has no length.
         return
     if not images:
