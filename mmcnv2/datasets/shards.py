@@ -43,7 +43,10 @@ def expand_shards(patterns: str | Sequence[str], folder: str = '') -> list[str]:
 
     Raises:
         ImportError: webdataset is not installed.
+        InputError: There is no pattern.
     """
+    if not patterns:
+        raise InputError(f"shards={patterns!r} names none: expected names as in '{{000000..000127}}.tar'")
     expand_urls = _webdataset().shardlists.expand_urls
     patterns = [patterns] if isinstance(patterns, str) else patterns
     return [os.path.join(folder, name) for pattern in patterns for name in expand_urls(pattern)]
@@ -195,7 +198,7 @@ def read_index(shard: str) -> list[Member]:
     with open(path, encoding='utf-8', errors='surrogateescape', newline='\n') as file:
         version, _, count = file.readline().strip().partition(' ')
         samples = [_COMPONENT.findall(line.rstrip('\n')) for line in file]
-    if version != _VERSION or count != str(len(samples)) or not all(samples):
+    if version != _VERSION or count != str(len(samples)) or not samples or not all(samples):
         raise InputError(f'{path!r} is no whole index of version {_VERSION}: {remedy}')
     members = [Member(name, int(offset), int(size)) for sample in samples for _, offset, size, name in sample]
     _check_length(shard, max(member.offset + member.size for member in members))

@@ -18,7 +18,7 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 from .classes import class_names
 from .coco import Problems, check_coco
-from .datasets import base_names, dataset_class, find_datasets
+from .datasets import base_names, dataset_class, find_datasets, metrics_of
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -66,6 +66,17 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
         for missing in _missing(files):
             problems.add(f'image {missing} does not exist')
     _report(f'{path} ({setting}.ann_file)', problems)
+    if not content['annotations']:
+        _check_no_metric_needs(path, setting, cfg)
+
+
+def _check_no_metric_needs(path: Path, setting: str, cfg: Config) -> None:
+    for name, metric in metrics_of(cfg, setting.partition('_')[0]):
+        if str(metric.get('type')).endswith('CocoMetric') and not metric.get('format_only'):
+            raise ConfigError(
+                f'{path} ({setting}.ann_file) has no annotations, which {name} needs: name the labelled split, or set '
+                f'{name}.format_only=True and outfile_prefix to write predictions only'
+            )
 
 
 def _check_segmentation(setting: str, config: Mapping) -> None:

@@ -111,6 +111,12 @@ def test_compressed_shard_is_refused(tmp_path):
         write_index(str(tmp_path / 'a.tar'))
 
 
+@pytest.mark.parametrize('patterns', ['', []])
+def test_no_shards_are_named(patterns):
+    with pytest.raises(ValueError, match='names none'):
+        expand_shards(patterns)
+
+
 def test_index_must_fit(tmp_path):
     shard = str(tmp_path / 'a.tar')
     with pytest.raises(FileNotFoundError, match=r'No shard .*a\.tar'):
@@ -121,7 +127,7 @@ def test_index_must_fit(tmp_path):
     write_index(shard)
     members = read_index(shard)
     text = (tmp_path / 'a.idx').read_text()
-    for damaged in ('', 'v1.0' + text[4:], text.rsplit('jpg ')[0], text.replace('jpg 512', 'jpg')):
+    for damaged in ('', 'v1.2 0\n', 'v1.0' + text[4:], text.rsplit('jpg ')[0], text.replace('jpg 512', 'jpg')):
         (tmp_path / 'a.idx').write_text(damaged)
         with pytest.raises(ValueError, match=r'a\.idx.*no whole index'):
             read_index(shard)
