@@ -21,6 +21,7 @@ from mmcnv2.evaluation.label_maps import LabelMaps
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.preflight import (
+    check_averages,
     check_checkpoint,
     check_config,
     check_loaders,
@@ -106,6 +107,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     if loaded is not None:
         runner.register_hook(PartialLoadHook(loaded))
     check_loaders(runner, ('train', 'val'))
+    check_averages(runner)
     try:
         runner.train()
     finally:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from torch import nn
 
 from .annotations import check_annotations
+from .averages import check_averages
 from .checkpoints import check_checkpoint, check_load_from
 from .classes import check_classes
 from .label_maps import check_label_maps
@@ -23,6 +24,7 @@ from .weight_files import check_weight_file, check_weight_files
 
 __all__ = [
     'check_annotations',
+    'check_averages',
     'check_checkpoint',
     'check_classes',
     'check_config',

@@ -1,9 +1,12 @@
 """Data loaders without a batch are named before training."""
 
 import pytest
+import torch
 from helpers.small_run import build_runner
+from mmcv.cnn import ConvModule
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
+from torch import nn
 
 from mmcnv2.preflight import check_loaders
 from mmcnv2.utils.errors import ConfigError
@@ -51,3 +54,46 @@ def test_no_images(tmp_path, dataset, sampler):
     changes = loader(dataset=dataset, sampler=dict(type=sampler, shuffle=False))
     with pytest.raises(ConfigError, match=r'^train_dataloader\.dataset has no images: look at'):
         check_loaders(build_runner(tmp_path, dataloader=changes), ('train',))
+
+
+def pooled(norm):
+    """The end of mmseg's PPM and ASPP heads: one position a map."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvModule(4, 4, 1, norm_cfg=dict(type=norm, **NORMS[norm])))
+
+
+NORMS = dict(BN={}, GN=dict(num_groups=2), SyncBN={})
+
+
+def with_head(runner, head):
+    runner.model.head = head
+    return runner
+
+
+def test_batches_of_one_image_and_batch_norm(tmp_path):
+    """torch ends such a step with an error, which the check takes the place of."""
+    with pytest.raises(ValueError, match='Expected more than 1 value per channel'):
+        pooled('BN')(torch.ones(1, 4, 8, 8))
+    one = loader(batch_size=1)
+    with pytest.raises(ConfigError, match=r'head\.1\.bn is a batch norm of maps .*batch_size to 2 or more'):
+        check_loaders(with_head(build_runner(tmp_path / 'a', dataloader=one), pooled('BN')), ('train',))
+    last = loader(batch_size=4, drop_last=False)  # 13 images: 4, 4, 4, 1
+    with pytest.raises(ConfigError, match=r'last of 13 images in batches of 4 is alone\. Set .*drop_last=True'):
+        check_loaders(
+            with_head(build_runner(tmp_path / 'b', dataset=dict(length=13), dataloader=last), pooled('BN')), ('train',)
+        )
+
+
+@pytest.mark.parametrize('norm', ['GN', 'SyncBN'])
+def test_other_norms_take_one_image(tmp_path, norm):
+    runner = build_runner(tmp_path, dataloader=loader(batch_size=1))
+    check_loaders(with_head(runner, pooled(norm)), ('train',))
+
+
+@pytest.mark.parametrize('changes', [dict(drop_last=True), dict(sampler=dict(type='InfiniteSampler'))])
+def test_no_last_batch_of_one(tmp_path, changes):
+    settings = loader(batch_size=4, drop_last=False) | changes
+    iterations = 2 if 'sampler' in changes else None
+    runner = build_runner(tmp_path, dataset=dict(length=13), dataloader=settings, iterations=iterations)
+    check_loaders(with_head(runner, pooled('BN')), ('train',))
+    frozen = build_runner(tmp_path / 'frozen', dataloader=loader(batch_size=1))
+    check_loaders(with_head(frozen, pooled('BN').eval()), ('train',))
