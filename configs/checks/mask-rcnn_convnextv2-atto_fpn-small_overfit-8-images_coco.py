@@ -51,7 +51,7 @@ val_evaluator = dict(type='CocoMetric', metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 
 max_iters = 400  # 100 epochs of 8 images in batches of 2
-train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=200)
+train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -65,6 +65,6 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1),
 )
 log_processor = dict(by_epoch=False)

@@ -24,4 +24,4 @@ model = dict(
 )
 
 env_cfg = dict(cudnn_benchmark=True)  # all training images have one size
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=16000))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval={{_base_.val_interval}}))

@@ -1,6 +1,7 @@
 # 160k iterations with AdamW and layer-wise decay, for a batch of 16 (paper, appendix A.4).
 # 127 epochs = 160000 iterations * 16 images / 20210 images of ADE20K.
 max_iters = 160000
+val_interval = max_iters // 10  # also of checkpoints
 warmup_iters = 1500
 
 optim_wrapper = dict(
@@ -20,7 +21,7 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters),
 ]
 
-train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=16000)
+train_cfg = dict(type='mmcnv2.IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
