@@ -78,21 +78,10 @@ class _GRNMLP(torch.autograd.Function):
     """The function from x (N, P, C) to y (N, P, C), with P positions per sample."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        w1: Tensor,
-        b1: Tensor,
-        w2: Tensor,
-        b2: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-        eps: float,
-        removed: Tensor | None,
-    ) -> Tensor:
-        y, h, norm = _forward(x, w1, b1, w2, b2, gamma, beta, eps, removed)
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        y, h, norm = _forward(*arguments)
+        x, w1, _, w2, _, gamma, beta, ctx.eps, removed = arguments
         ctx.save_for_backward(x, h, norm, w1, w2, gamma, beta, removed)
-        ctx.eps = eps
         return y
 
     @staticmethod
