@@ -72,7 +72,9 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
 
 def _check_no_metric_needs(path: Path, setting: str, cfg: Config) -> None:
     for name, metric in metrics_of(cfg, setting.partition('_')[0]):
-        if str(metric.get('type')).endswith('CocoMetric') and not metric.get('format_only'):
+        own = metric.get('ann_file')  # it may have labels that the data set does not read
+        is_same = not own or Path(own).resolve() == path.resolve()
+        if str(metric.get('type')).endswith('CocoMetric') and is_same and not metric.get('format_only'):
             raise ConfigError(
                 f'{path} ({setting}.ann_file) has no annotations, which {name} needs: name the labelled split, or set '
                 f'{name}.format_only=True and outfile_prefix to write predictions only'
