@@ -25,6 +25,9 @@ class RunnerThatKeepsItsConfig:
     def from_cfg(cls, cfg):
         return cls(cfg)
 
+    def register_hook(self, hook):
+        self.hooks.append(hook)
+
 
 def test_a_gpu_changes_nothing(root, monkeypatch):
     """SyncBN and mixed precision stay as the config has them."""

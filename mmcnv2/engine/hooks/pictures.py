@@ -21,12 +21,12 @@ class PredictionVisualizationHook(Hook):
 
     Args:
         out_dir: The folder, made if it is not there.
-        **options: Of the visualizer, e.g. ``pred_score_thr`` of mmdet's.
+        **kwargs: Of the visualizer, e.g. ``pred_score_thr`` of mmdet's.
     """
 
-    def __init__(self, out_dir: str, **options: Any) -> None:
+    def __init__(self, out_dir: str, **kwargs: Any) -> None:
         self.out_dir = out_dir
-        self.options = options
+        self.options = kwargs
         self._root = ''
 
     def before_test(self, runner: Runner) -> None:
