@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from PIL import Image
 
+from mmcnv2.datasets.wrappers import without_wrappers
 from mmcnv2.utils.errors import InputError
 
 
@@ -33,7 +34,7 @@ class LabelMaps(BaseMetric):
         super().__init__()
         self.folder = Path(folder)
         images = [os.path.abspath(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
-        roots = [os.path.abspath(one.data_prefix['img_path']) for one in _parts(dataset)]
+        roots = [os.path.abspath(one.data_prefix['img_path']) for one in without_wrappers(dataset)]
         self.root = os.path.commonpath([*roots, *map(os.path.dirname, images)])
         images_of: dict[Path, str] = {}
         for image in images:
@@ -60,9 +61,3 @@ class LabelMaps(BaseMetric):
 
     def _path(self, image: str) -> Path:
         return (self.folder / os.path.relpath(image, self.root)).with_suffix('.png')
-
-
-def _parts(dataset: Any) -> list[BaseDataset]:
-    """Return the datasets inside wrappers."""
-    inside = [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else [])]
-    return [part for one in inside for part in _parts(one)] if inside else [dataset]

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine import registry
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -18,7 +17,7 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 from .classes import class_names
 from .coco import Problems, check_coco
-from .datasets import base_names, dataset_class, find_datasets, metrics_of
+from .datasets import base_names, build_dataset, dataset_class, find_datasets, metrics_of
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -82,10 +81,7 @@ def _check_no_metric_needs(path: Path, setting: str, cfg: Config) -> None:
 
 
 def _check_segmentation(setting: str, config: Mapping) -> None:
-    try:
-        dataset = registry.DATASETS.build(dict(config, pipeline=[], serialize_data=False))
-    except Exception as error:
-        raise ConfigError(f'{setting} cannot be built: {type(error).__name__}: {error}') from error
+    dataset = build_dataset(setting, config)
     items = [dataset.get_data_info(i) for i in range(len(dataset))]
     if not items:
         prefix, suffix = dataset.data_prefix.get('img_path'), dataset.img_suffix

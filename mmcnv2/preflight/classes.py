@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import list_from_file, load
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import DefaultScope
 
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import base_names, dataset_class, find_datasets, metrics_of
+from .datasets import base_names, dataset_class, find_datasets, known_transform, metrics_of
 
 # Parts of a model that count other things than the classes of the data set: proposals, the classes that a backbone was
 # pre-trained on, boundaries, the people of a tracker, the stuff of HTC.
@@ -325,9 +325,7 @@ def _check_labels_are_loaded(
 
 def _all_known(steps: list[str]) -> bool:
     """Return whether all transforms are of libraries whose transforms that load labels are called Load..."""
-    with TRANSFORMS.switch_scope_and_registry(None) as own:
-        classes = [own.get(step) for step in steps]
-    return all(cls is not None and cls.__module__.split('.')[0] in ('mmcv', 'mmseg', 'mmcnv2') for cls in classes)
+    return all(known_transform(step) is not None for step in steps)
 
 
 def _is_plain(cls: Any) -> bool:

@@ -6,6 +6,9 @@ from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.registry import Registry
+
+from mmcnv2.utils.errors import ConfigError
 
 
 def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> Iterator[tuple[str, Mapping]]:
@@ -29,13 +32,35 @@ def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> It
         yield from find_datasets(f'{setting}.{key}', inner, with_wrappers)
 
 
+def class_of(part: Registry, kind: Any) -> Any:
+    """Return the class that a ``type`` names, in the scope that is the default now; None if there is none."""
+    if not isinstance(kind, str):
+        return kind
+    with part.switch_scope_and_registry(None) as own:
+        return own.get(kind)
+
+
 def dataset_class(dataset: Mapping) -> Any:
-    """Return the class of a dataset's config, in the scope that is the default now; None if there is none."""
-    name = dataset.get('type')
-    if not isinstance(name, str):
-        return name
-    with registry.DATASETS.switch_scope_and_registry(None) as own:
-        return own.get(name)
+    """Return the class of a dataset's config, see ``class_of``."""
+    return class_of(registry.DATASETS, dataset.get('type'))
+
+
+def known_transform(kind: Any) -> Any:
+    """Return the class of a transform of mmcv, mmseg or this package; None if it is another's, or unknown."""
+    cls = class_of(registry.TRANSFORMS, kind)
+    return cls if cls is not None and cls.__module__.split('.')[0] in ('mmcv', 'mmseg', 'mmcnv2') else None
+
+
+def build_dataset(setting: str, dataset: Mapping) -> Any:
+    """Build a dataset without its pipeline, for what it says of its images.
+
+    Raises:
+        ConfigError: If it cannot be built; names the setting.
+    """
+    try:
+        return registry.DATASETS.build(dict(dataset, pipeline=[], serialize_data=False))
+    except Exception as error:
+        raise ConfigError(f'{setting} cannot be built: {type(error).__name__}: {error}') from error
 
 
 def base_names(cls: Any) -> set[str]:

@@ -18,9 +18,9 @@ from PIL import Image
 
 from mmcnv2.datasets import LoadLabelMap
 from mmcnv2.datasets.transforms.loading import ImageFile, UnreadableImageError
-from mmcnv2.utils.errors import ConfigError, InputError
+from mmcnv2.utils.errors import InputError
 
-from .datasets import base_names, dataset_class, find_datasets, metrics_of
+from .datasets import base_names, build_dataset, dataset_class, find_datasets, known_transform, metrics_of
 
 NUM_FILES = 200  # of each split, spread over it
 _IGNORED = 255  # mmseg's default everywhere
@@ -121,18 +121,14 @@ def _source(setting: str, config: Mapping) -> _Source | None:
         return None
     steps = []
     for step in config.get('pipeline') or []:
-        with registry.TRANSFORMS.switch_scope_and_registry(None) as own:
-            cls = own.get(step['type']) if isinstance(step.get('type'), str) else step.get('type')
-        if cls is None or cls.__module__.split('.')[0] not in ('mmcv', 'mmseg', 'mmcnv2'):
+        cls = known_transform(step.get('type'))
+        if cls is None:
             return None  # a transform of the user's may change the labels
         if cls.__name__ in ('LoadAnnotations', 'LoadLabelMap'):
             steps.append(step)
     if len(steps) != 1:
         return None
-    try:
-        dataset = registry.DATASETS.build(dict(config, pipeline=[], serialize_data=False))
-    except Exception as error:
-        raise ConfigError(f'{setting} cannot be built: {type(error).__name__}: {error}') from error
+    dataset = build_dataset(setting, config)
     items = [dataset.get_data_info(i) for i in range(len(dataset))]
     items = [item for item in items if item.get('seg_map_path')]
     classes = list(dataset.metainfo.get('classes') or [])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import base_names, find_datasets
+from .datasets import base_names, build_dataset, class_of, find_datasets
 from .pipelines import transforms_of
 
 _DIVISOR = 32
@@ -71,11 +71,8 @@ def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def _has_our_backbone(model: Mapping) -> bool:
-    name = (model.get('backbone') or {}).get('type')
-    if isinstance(name, str):
-        with registry.MODELS.switch_scope_and_registry(None) as own:
-            name = own.get(name)
-    return 'ConvNeXtV2' in base_names(name) and name.__module__.startswith('mmcnv2.')
+    cls = class_of(registry.MODELS, (model.get('backbone') or {}).get('type'))
+    return 'ConvNeXtV2' in base_names(cls) and cls.__module__.startswith('mmcnv2.')
 
 
 # ---- settings of the model ----
@@ -155,7 +152,7 @@ def _check_images(
 def _image_sizes(dataset: Mapping) -> Iterator[tuple[str, Size]]:
     """Yield path, height and width of images, from the headers of the files."""
     try:
-        built = registry.DATASETS.build(dict(dataset, pipeline=[], serialize_data=False))
+        built = build_dataset('', dataset)
         for i in range(len(built)):
             path = built.get_data_info(i)['img_path']
             with Image.open(path) as image:

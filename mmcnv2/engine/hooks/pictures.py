@@ -8,6 +8,7 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmcnv2.datasets.wrappers import without_wrappers
 from mmcnv2.registry import HOOKS
 
 
@@ -63,11 +64,8 @@ def picture_path(image: str, root: str, out_dir: str) -> str:
 
 def _image_folders(dataset: Any) -> Iterator[str]:
     """Yield the folders of the images of a dataset, or of those inside wrappers."""
-    inside = [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else ())]
-    for inner in inside:
-        yield from _image_folders(inner)
-    if not inside:
-        prefix = getattr(dataset, 'data_prefix', None) or {}
+    for inner in without_wrappers(dataset):
+        prefix = getattr(inner, 'data_prefix', None) or {}
         folder = next((prefix[key] for key in ('img', 'img_path') if prefix.get(key)), None)
-        if folder := folder or getattr(dataset, 'data_root', None):
+        if folder := folder or getattr(inner, 'data_root', None):
             yield folder
