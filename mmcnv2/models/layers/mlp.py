@@ -39,10 +39,10 @@ def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed
     dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     arguments = (
         x.flatten(1, -2).to(dtype),
-        pwconv1.weight.to(dtype),
-        pwconv1.bias.to(dtype),
-        pwconv2.weight.to(dtype),
-        pwconv2.bias.to(dtype),
+        pwconv1.weight,
+        pwconv1.bias,
+        pwconv2.weight,
+        pwconv2.bias,
         grn.gamma,
         grn.beta,
         grn.eps,
@@ -62,25 +62,36 @@ def _forward(
     beta: Tensor,
     eps: float,
     removed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y (N, P, C) of x (N, P, C), and what backward needs: h (N, P, 4C) and the norms (N, 1, 4C)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return y (N, P, C) of x (N, P, C), and what backward needs.
+
+    That is h (N, P, 4C), the norms (N, 1, 4C), and both matrices in the dtype of x, in which all is computed but the
+    norms.
+    """
+    w1, b1, w2, b2 = (t.to(x.dtype) for t in (w1, b1, w2, b2))
     h = F.linear(x, w1, b1)
     a = _activation(h, removed)
     norm = _norm(a)
     scale = (gamma * norm / (norm.mean(dim=-1, keepdim=True) + eps) + 1).to(x.dtype)
-    bias = torch.addmv(b2, w2, beta.to(x.dtype))
+    beta = beta.to(x.dtype)
     if _scales_weights(x):
-        return torch.baddbmm(bias, a, (w2 * scale).transpose(1, 2)), h, norm
-    return F.linear(a.mul_(scale), w2, bias), h, norm
+        y = torch.baddbmm(torch.addmv(b2, w2, beta), a, (w2 * scale).transpose(1, 2))
+    else:
+        y = F.linear(torch.addcmul(beta, a, scale), w2, b2)
+    return y, h, norm, w1, w2
 
 
 class _GRNMLP(torch.autograd.Function):
-    """The function from x (N, P, C) to y (N, P, C), with P positions per sample."""
+    """The function from x (N, P, C) to y (N, P, C), with P positions per sample.
+
+    Parameters may have another dtype than x, and so do their gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        y, h, norm = _forward(*arguments)
-        x, w1, _, w2, _, gamma, beta, ctx.eps, removed = arguments
+        y, h, norm, w1, w2 = _forward(*arguments)
+        x, *_, gamma, beta, ctx.eps, removed = arguments
+        ctx.parameter_dtypes = [t.dtype for t in arguments[1:7]]
         ctx.save_for_backward(x, h, norm, w1, w2, gamma, beta, removed)
         return y
 
@@ -94,20 +105,20 @@ class _GRNMLP(torch.autograd.Function):
         scale = (gamma * response + 1).to(x.dtype)
         stats = norm.dtype
 
-        # y = a (W2 * scale)^T + (W2 beta + b2). da is the part that does not pass through the norm.
+        # y = u W2^T + b2 with u = a * scale + beta. da is the part that does not pass through the norm.
+        db2 = dy.sum(dim=(0, 1), dtype=stats)
         if _scales_weights(x):
             product = torch.bmm(dy.transpose(1, 2), a)  # (N, C, 4C)
             dscale = (product * w2).sum(dim=1, keepdim=True, dtype=stats)  # (N, 1, 4C)
-            dw2 = (product * scale).sum(dim=0)
+            dw2 = (product * scale).sum(dim=0).addr_(db2.to(x.dtype), beta.to(x.dtype))
+            dbeta = db2 @ w2.to(stats)
             da = torch.bmm(dy, w2 * scale)
         else:
             da = dy @ w2
             dscale = (da * a).sum(dim=1, keepdim=True, dtype=stats)
-            dw2 = _outer_sum(dy, a * scale)
+            dw2 = _outer_sum(dy, torch.addcmul(beta.to(x.dtype), a, scale))
+            dbeta = da.sum(dim=(0, 1), dtype=stats)
             da *= scale
-        db2 = dy.sum(dim=(0, 1), dtype=stats)
-        dw2 += torch.outer(db2, beta).to(dw2.dtype)
-        dbeta = db2 @ w2.to(stats)
         dgamma = (dscale * response).sum(dim=(0, 1))
 
         # Through response = norm / mean to the norm, and from there to a: d norm / d a = a / norm.
@@ -119,7 +130,8 @@ class _GRNMLP(torch.autograd.Function):
         if removed is not None:
             dh.masked_fill_(removed, 0)
         dx = dh @ w1 if ctx.needs_input_grad[0] else None
-        return dx, _outer_sum(dh, x), dh.sum(dim=(0, 1)), dw2, db2, dgamma, dbeta, None, None
+        gradients = _outer_sum(dh, x), dh.sum(dim=(0, 1)), dw2, db2, dgamma, dbeta
+        return dx, *(t.to(dtype) for t, dtype in zip(gradients, ctx.parameter_dtypes, strict=True)), None, None
 
 
 def _activation(h: Tensor, removed: Tensor | None) -> Tensor:
@@ -129,10 +141,11 @@ def _activation(h: Tensor, removed: Tensor | None) -> Tensor:
 
 def _norm(a: Tensor) -> Tensor:
     """Compute the L2 norm over the positions, (N, P, 4C) to (N, 1, 4C), at least in fp32 (see ``GRN``)."""
-    if a.device.type == 'cpu' and a.dtype.itemsize >= 4:
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    if a.device.type == 'cpu':
         # The CPU kernel of vector_norm is not vectorised over channels and takes 1.3 to 9 times as long.
-        return a.square().sum(dim=1, keepdim=True).sqrt()
-    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=torch.promote_types(a.dtype, torch.float32))
+        return a.to(dtype).square().sum(dim=1, keepdim=True).sqrt()
+    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=dtype)
 
 
 def _outer_sum(a: Tensor, b: Tensor) -> Tensor:

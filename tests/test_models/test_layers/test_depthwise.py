@@ -50,19 +50,35 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(_DepthwiseConv2d.apply, [*leaves[:2], None])
 
 
-def test_only_fp32_on_a_cpu_that_trains_needs_the_special_gradient(monkeypatch):
+@pytest.mark.parametrize('shape', SHAPES)
+def test_bfloat16(shape):
+    """Gradients of weight and bias are sums in fp32 of what is in bfloat16, and are not rounded to it."""
+    (x, weight, bias), grad = problem(shape)
+    x, grad = x.detach().bfloat16().requires_grad_(), grad.bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        actual = run(depthwise_conv2d, (x, weight, bias), grad)
+    in_fp64 = [leaf.detach().bfloat16().double().requires_grad_() for leaf in (x, weight, bias)]
+    expected = run(like_torch, in_fp64, grad.double())
+    assert [value.dtype for value in actual] == 2 * [torch.bfloat16] + 2 * [torch.float32]
+    for value, wanted, tolerance in zip(actual, expected, (1e-2, 1e-2, 3e-6, 3e-6), strict=True):
+        assert error(value, wanted) < tolerance
+
+
+def test_only_training_in_fp32_or_bfloat16_on_a_cpu_needs_the_special_gradient(monkeypatch):
     calls = []
-    monkeypatch.setattr(_DepthwiseConv2d, 'apply', lambda *args: calls.append(1) or like_torch(*args))
+    monkeypatch.setattr(_DepthwiseConv2d, 'apply', lambda x, *args: calls.append(x.dtype) or x)
     (x, weight, bias), _ = problem()
     with torch.no_grad():
         depthwise_conv2d(x, weight, bias)
     depthwise_conv2d(x, weight.detach(), bias)
     depthwise_conv2d(x.double(), weight.double(), bias.double())
-    with torch.autocast('cpu'):
-        assert depthwise_conv2d(x, weight, bias).dtype == torch.bfloat16
+    with torch.autocast('cpu', torch.float16):
+        assert depthwise_conv2d(x, weight, bias).dtype == torch.float16
     assert not calls
     depthwise_conv2d(x, weight, bias)
-    assert calls
+    with torch.autocast('cpu', torch.bfloat16):
+        depthwise_conv2d(x, weight, bias)
+    assert calls == [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.parametrize('frozen', [0, 2])

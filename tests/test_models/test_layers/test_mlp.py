@@ -129,6 +129,25 @@ def test_autocast(form, dtype):
         assert error(value, exact[key]) < 2e-2, key
 
 
+@every_form
+@pytest.mark.parametrize('autocast', [True, False])
+def test_bfloat16_takes_norms_in_fp32_and_casts_weights_once(form, autocast):
+    """Saved are the matrices that forward multiplied by, in bfloat16, and norms with more bits than it has."""
+    x, layers = inputs(form, torch.float32)
+    x = x.bfloat16().requires_grad_()
+    if not autocast:
+        layers.bfloat16()
+    kept = []
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        y = lean(x, layers)
+        (node,) = [y.grad_fn] if 'saved_tensors' in dir(y.grad_fn) else [y.grad_fn.next_functions[0][0]]
+        kept = node.saved_tensors
+    _, h, norm, w1, w2, *_ = kept
+    assert h.dtype == w1.dtype == w2.dtype == torch.bfloat16
+    assert norm.dtype == torch.float32
+    assert error(norm, nn.functional.gelu(h).double().norm(dim=1, keepdim=True)) < 1e-6
+
+
 def test_large_activations_in_fp16():
     """3 * 100^2 * positions is beyond fp16's largest number, 65504: the norm must not be taken in fp16."""
     x, layers = inputs('weights scaled', torch.float32)
