@@ -93,16 +93,16 @@ FAULTS = {
         'models/pretraining/fcmae.py', '.to(torch.promote_types(pixels.dtype, torch.float32))', '', FCMAE
     ),
     'initial std of 1': Fault(
-        'models/backbones/convnextv2.py',
+        'models/backbones/skeleton.py',
         'trunc_normal_(module.weight, std=0.02)',
         'trunc_normal_(module.weight, std=1.0)',
         f'{FCMAE} -k initial',
     ),
     'frozen stages train': Fault(
-        'models/backbones/convnextv2.py', '            module.requires_grad_(False)\n', '', BACKBONE
+        'models/backbones/skeleton.py', '            module.requires_grad_(False)\n', '', BACKBONE
     ),
     'drop path falls with depth': Fault(
-        'models/backbones/convnextv2.py',
+        'models/backbones/skeleton.py',
         'torch.linspace(0, drop_path_rate,',
         'torch.linspace(drop_path_rate, 0,',
         BACKBONE,

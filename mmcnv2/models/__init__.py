@@ -1,5 +1,5 @@
-from .backbones import ConvNeXtV2
+from .backbones import ConvNeXt, ConvNeXtV2
 from .pretraining import FCMAE
 from .weights.pretrained import PretrainedConvNeXtV2
 
-__all__ = ['FCMAE', 'ConvNeXtV2', 'PretrainedConvNeXtV2']
+__all__ = ['FCMAE', 'ConvNeXt', 'ConvNeXtV2', 'PretrainedConvNeXtV2']

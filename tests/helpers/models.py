@@ -39,15 +39,15 @@ def backend_cases(*others):
     return [(backend, name, *other) for backend in FAST_BACKENDS for name in CASES for other in others] + slow
 
 
-def build_backbone(arch=ARCH, randomised=True, **kwargs):
+def build_backbone(arch=ARCH, randomised=True, type='mmcnv2.ConvNeXtV2', **kwargs):
     torch.manual_seed(0)
-    model = MODELS.build(dict(type='mmcnv2.ConvNeXtV2', arch=arch, **kwargs))
+    model = MODELS.build(dict(type=type, arch=arch, **kwargs))
     return randomise(model) if randomised else model
 
 
 def build_fcmae(arch=ARCH, randomised=True, in_channels=3, decoder_embed_dims=12, backbone=None, **kwargs):
     torch.manual_seed(0)
-    backbone = dict(type='mmcnv2.ConvNeXtV2', arch=arch, in_channels=in_channels, **(backbone or {}))
+    backbone = {'type': 'mmcnv2.ConvNeXtV2', 'arch': arch, 'in_channels': in_channels, **(backbone or {})}
     model = MODELS.build(dict(type='mmcnv2.FCMAE', backbone=backbone, decoder_embed_dims=decoder_embed_dims, **kwargs))
     return randomise(model) if randomised else model
 

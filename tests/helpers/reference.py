@@ -1,4 +1,4 @@
-"""ConvNeXt V2 and FCMAE as the paper's equations say (arXiv 2301.00808), to compare the package with.
+"""ConvNeXt V2 and FCMAE (arXiv 2301.00808) and ConvNeXt (arXiv 2201.03545) as the papers' equations say.
 
 Plain functions on a state dict with the official key names. Maps are NCHW on the full grid; after every operation that
 could leak, the map is multiplied by ``keep`` (N, 1, H, W), 1 where visible. Nothing of mmcnv2 is imported.
@@ -59,14 +59,16 @@ def fcmae(weights, images, mask, norm_pix_loss=True):
 
 
 def block(x, weights, name, keep):
-    """x + pwconv2(GRN(GELU(pwconv1(LN(dwconv(x))))))"""
+    """x + pwconv2(GRN(GELU(pwconv1(LN(dwconv(x)))))), without GRN and times gamma in the first version"""
     y = depthwise_conv(x * keep, weights, f'{name}.dwconv') * keep
     y = layer_norm(y, weights, f'{name}.norm') * keep
     y = linear(y, weights, f'{name}.pwconv1')
     y = 0.5 * y * (1 + torch.erf(y / math.sqrt(2))) * keep
-    y = grn(y, weights[f'{name}.grn.gamma'], weights[f'{name}.grn.beta']) * keep
+    if f'{name}.grn.gamma' in weights:
+        y = grn(y, weights[f'{name}.grn.gamma'], weights[f'{name}.grn.beta']) * keep
     y = linear(y, weights, f'{name}.pwconv2') * keep
-    return x + y
+    scale = weights.get(f'{name}.gamma')
+    return x + (y if scale is None else y * scale.reshape(1, -1, 1, 1))
 
 
 def grn(x, gamma, beta):

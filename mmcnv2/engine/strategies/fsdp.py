@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from mmcnv2.models.backbones.convnextv2 import Block
+from mmcnv2.models.backbones import Block
 from mmcnv2.registry import STRATEGIES
 from mmcnv2.utils.errors import InputError
 from mmcnv2.utils.files import written_whole

@@ -1,3 +1,5 @@
-from .convnextv2 import ARCHITECTURES, Block, ConvNeXtV2
+from .convnext import ConvNeXt, ConvNeXtBlock
+from .convnextv2 import ARCHITECTURES, ConvNeXtV2, ConvNeXtV2Block
+from .skeleton import Block, ConvNeXtBase
 
-__all__ = ['ARCHITECTURES', 'Block', 'ConvNeXtV2']
+__all__ = ['ARCHITECTURES', 'Block', 'ConvNeXt', 'ConvNeXtBase', 'ConvNeXtBlock', 'ConvNeXtV2', 'ConvNeXtV2Block']

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mmcnv2.registry import MODELS
 
-from ..backbones.convnextv2 import NORM_EPS
+from ..backbones.skeleton import NORM_EPS
 
 
 @MODELS.register_module()

@@ -1,12 +1,18 @@
-"""The MLP of a ConvNeXt V2 block (arXiv 2301.00808, figure 5), linear, GELU, GRN, linear, as one function.
+"""The MLPs of ConvNeXt blocks as functions that keep little for backward.
 
-With modules, autograd keeps the pre-activation h, the activation a = gelu(h) and the input u of the second linear
-layer, 4C values per position each. This function keeps h alone; backward recomputes the rest.
+With modules, autograd keeps the pre-activation h, the activation a = gelu(h) and, of ConvNeXt V2, the input u of the
+second linear layer, 4C values per position each. These functions keep h alone; backward recomputes the rest.
+
+ConvNeXt V2 (arXiv 2301.00808, figure 5):
 
     x --W1, b1--> h --gelu--> a --GRN--> u = a * scale + beta --W2, b2--> y        scale = gamma * response(norm) + 1
 
 The scale has one number per sample and channel. With many positions it is cheaper to scale W2 for each sample than to
 scale a, and u is never computed: y = a (W2 * scale)^T + W2 beta + b2.
+
+ConvNeXt (arXiv 2201.03545):
+
+    x --W1, b1--> h --gelu--> a --W2, b2--> z --gamma--> y
 """
 
 from typing import Any
@@ -36,9 +42,8 @@ def grn_mlp(x: Tensor, pwconv1: nn.Linear, grn: GRN, pwconv2: nn.Linear, removed
     Returns:
         (N, ..., C), in the dtype of ``x`` or of autocast.
     """
-    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     arguments = (
-        x.flatten(1, -2).to(dtype),
+        _in_computed_dtype(x.flatten(1, -2)),
         pwconv1.weight,
         pwconv1.bias,
         pwconv2.weight,
@@ -132,6 +137,58 @@ class _GRNMLP(torch.autograd.Function):
         dx = dh @ w1 if ctx.needs_input_grad[0] else None
         gradients = _outer_sum(dh, x), dh.sum(dim=(0, 1)), dw2, db2, dgamma, dbeta
         return dx, *(t.to(dtype) for t, dtype in zip(gradients, ctx.parameter_dtypes, strict=True)), None, None
+
+
+def layer_scale_mlp(x: Tensor, pwconv1: nn.Linear, pwconv2: nn.Linear, gamma: Tensor) -> Tensor:
+    """Compute ``gamma * pwconv2(gelu(pwconv1(x)))``, keeping 5C values per position for backward instead of 10C.
+
+    There are no gradients of gradients. Under autocast, it computes in autocast's dtype.
+
+    Args:
+        x: (..., C).
+        pwconv1: Linear layer from C to 4C, with bias.
+        pwconv2: Linear layer from 4C to C, with bias.
+        gamma: Layer scale, (C,).
+
+    Returns:
+        (..., C), in the dtype of ``x`` or of autocast.
+    """
+    tokens = _in_computed_dtype(x.flatten(0, -2))
+    y = _LayerScaleMLP.apply(tokens, pwconv1.weight, pwconv1.bias, pwconv2.weight, pwconv2.bias, gamma)
+    return y.view(x.shape)
+
+
+class _LayerScaleMLP(torch.autograd.Function):
+    """The function from x (P, C) to y (P, C). Parameters may have another dtype than x, and so do their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.parameter_dtypes = [t.dtype for t in parameters]
+        w1, b1, w2, b2, gamma = (t.to(x.dtype) for t in parameters)
+        h = F.linear(x, w1, b1)
+        ctx.save_for_backward(x, h, w1, w2, b2, gamma)
+        return F.linear(F.gelu(h), w2, b2).mul_(gamma)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, h, w1, w2, b2, gamma = ctx.saved_tensors
+        stats = torch.promote_types(x.dtype, torch.float32)
+        product = dy.T @ F.gelu(h)  # (C, 4C)
+        total = dy.sum(dim=0, dtype=stats)
+        # gamma is applied to sums, not to each position: dz = dy * gamma is needed for the way back to x alone.
+        dgamma = (product * w2).sum(dim=1, dtype=stats) + total * b2
+        dw2, db2 = product * gamma[:, None], total * gamma
+        dh = torch.ops.aten.gelu_backward((dy * gamma) @ w2, h)
+        dx = dh @ w1 if ctx.needs_input_grad[0] else None
+        gradients = dh.T @ x, dh.sum(dim=0), dw2, db2, dgamma
+        return dx, *(t.to(dtype) for t, dtype in zip(gradients, ctx.parameter_dtypes, strict=True))
+
+
+def _in_computed_dtype(x: Tensor) -> Tensor:
+    """Return x in the dtype of autocast where it is enabled."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _activation(h: Tensor, removed: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmcnv2.registry import MODELS
 from mmcnv2.utils.errors import InputError
 
-from ..backbones.convnextv2 import NUM_STAGES, Block, Stage, init_weights
+from ..backbones.skeleton import NUM_STAGES, Stage, init_weights
 from ..layers import is_plain
 from ..sparse import PATCH_SIZE, make_layout, patch_indices, random_mask
 from ..sparse.mask import check_mask_ratio
@@ -30,7 +30,7 @@ class FCMAE(BaseModel):
         mask_ratio: Share of removed patches, in (0, 1).
         patch_size: Side of a patch in pixels; the stride of the encoder, 32.
         decoder_embed_dims: Channels D of the decoder.
-        decoder_depth: Number of ConvNeXt V2 blocks in the decoder.
+        decoder_depth: Number of blocks in the decoder, of the same kind as those of the backbone.
         norm_pix_loss: Whether the target is each patch normalised by its own mean and variance (as in MAE).
         data_preprocessor: Config of the preprocessor that batches and normalises the images.
         init_cfg: See MMEngine. The constructor initialises all weights, once.
@@ -62,7 +62,7 @@ class FCMAE(BaseModel):
         self.norm_pix_loss = norm_pix_loss
         channels, pixels = self.backbone.channels[-1], patch_size**2 * self.backbone.in_channels
         self.proj = nn.Conv2d(channels, decoder_embed_dims, kernel_size=1)
-        self.decoder = Stage(*(Block(decoder_embed_dims) for _ in range(decoder_depth)))
+        self.decoder = Stage(*(self.backbone.block(decoder_embed_dims) for _ in range(decoder_depth)))
         self.pred = nn.Conv2d(decoder_embed_dims, pixels, kernel_size=1)
         for module in (self.proj, self.decoder, self.pred):
             module.apply(init_weights)

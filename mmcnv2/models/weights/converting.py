@@ -9,7 +9,7 @@ from torch import Tensor
 from mmcnv2.utils.errors import InputError
 
 from ..backbones import ConvNeXtV2
-from ..backbones.convnextv2 import NUM_STAGES
+from ..backbones.skeleton import NUM_STAGES
 from .formats import FORMATS, WeightFormat, recognize
 from .matching import match_state_dicts
 

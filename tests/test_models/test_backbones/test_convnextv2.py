@@ -14,7 +14,7 @@ from helpers.models import ARCH, BLOCK_KEYS, OTHER_ARCH, build_backbone, double_
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmcnv2.models.backbones import ARCHITECTURES, Block
+from mmcnv2.models.backbones import ARCHITECTURES, Block, ConvNeXtV2Block
 from mmcnv2.models.sparse import make_layout
 
 # ---- values
@@ -154,7 +154,7 @@ def test_drop_path_grows_linearly_over_all_blocks():
 
 def test_drop_path_drops_the_branch_of_whole_samples():
     torch.manual_seed(0)
-    block = Block(4, drop_path=0.5)
+    block = ConvNeXtV2Block(4, drop_path=0.5)
     x, layout = torch.randn(64, 8, 8, 4), make_layout(None, 'auto')
     branch = block.eval()(x, layout) - x
     out = block.train()(x, layout)
