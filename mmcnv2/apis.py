@@ -35,7 +35,7 @@ from mmcnv2.resuming.workers import death_of_worker
 from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 
 if TYPE_CHECKING:
-    from mmcnv2.models import ConvNeXtV2
+    from mmcnv2.models.backbones import ConvNeXtBase
 
 __all__ = ['check', 'get_backbone', 'get_config', 'test', 'train']
 
@@ -54,7 +54,7 @@ def get_config(name: str) -> Config:
 
 def get_backbone(
     checkpoint: str, out_indices: Sequence[int] = (0, 1, 2, 3), allow_pickle: bool = False
-) -> 'ConvNeXtV2':
+) -> 'ConvNeXtBase':
     """Return the backbone in a checkpoint, as deep and wide as the checkpoint says, in evaluation mode.
 
     Args:
@@ -65,7 +65,7 @@ def get_backbone(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or has no ConvNeXt V2 in it.
+        ValueError: If it is damaged or has no ConvNeXt, V1 or V2, in it.
     """
     given = read_state_dict(checkpoint, allow_pickle)
     with errors_name(checkpoint):

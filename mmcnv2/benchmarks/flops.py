@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcnv2.models import FCMAE, ConvNeXtV2
+from mmcnv2.models import FCMAE
+from mmcnv2.models.backbones import ConvNeXtBase
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.models.sparse.layout import VisibleTokens
 from mmcnv2.utils.errors import ConfigError
@@ -101,8 +102,10 @@ def build_model(cfg: Config) -> nn.Module:
             model = MODELS.build(copy.deepcopy(cfg.model))  # mmpretrain's classifier writes into its config
     except Exception as error:
         raise ConfigError(f'cannot build the model of {cfg.filename}: {type(error).__name__}: {error}') from error
-    if not isinstance(getattr(model, 'backbone', None), ConvNeXtV2):
-        raise ConfigError(f'the model of {cfg.filename} must have a backbone of type mmcnv2.ConvNeXtV2')
+    if not isinstance(getattr(model, 'backbone', None), ConvNeXtBase):
+        raise ConfigError(
+            f'the model of {cfg.filename} must have a backbone of type mmcnv2.ConvNeXtV2 or mmcnv2.ConvNeXt'
+        )
     # Not left on meta, where asking for autocast raises an error. The mode is not active in the forward pass: the mask
     # and the index tables made from it are real tensors, which operations on fake ones accept.
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -190,7 +193,7 @@ def count_macs(model: nn.Module, size: tuple[int, int], mask: Tensor | None, bac
     Raises:
         ConfigError: If the forward pass fails.
     """
-    backbone = cast(ConvNeXtV2, model.backbone)
+    backbone = cast(ConvNeXtBase, model.backbone)
     backbone.sparse_backend = backend
     # mmdet and mmseg know no mask; FCMAE gives the backbone the same one.
     hook = backbone.register_forward_pre_hook(lambda _, args, kwargs: (args[:1], dict(mask=mask)), with_kwargs=True)

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmcnv2.models.backbones import ConvNeXtV2
+from mmcnv2.models.backbones import ConvNeXtBase
 from mmcnv2.models.weights.matching import MISSING, Match, match_state_dicts
 from mmcnv2.utils.errors import ConfigError, InputError
 
@@ -92,8 +92,8 @@ def _parts(key: str) -> Iterator[str]:
     return ('.'.join(names[: i + 1]) for i in range(len(names)))
 
 
-def _convnexts(model: nn.Module) -> list[tuple[str, ConvNeXtV2]]:
-    return [(name, part) for name, part in model.named_modules() if isinstance(part, ConvNeXtV2)]
+def _convnexts(model: nn.Module) -> list[tuple[str, ConvNeXtBase]]:
+    return [(name, part) for name, part in model.named_modules() if isinstance(part, ConvNeXtBase)]
 
 
 def _join(name: str, key: str) -> str:

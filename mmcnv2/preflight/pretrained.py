@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from mmcnv2.models.backbones import ConvNeXtV2
+from mmcnv2.models.backbones import ConvNeXtBase
 from mmcnv2.models.weights.pretrained import PretrainedConvNeXtV2
 from mmcnv2.utils.errors import ConfigError, InputError
 
@@ -30,10 +30,10 @@ def check_pretrained(model: nn.Module | dict) -> None:
         kind, path = kind.rpartition('.')[2], init_cfg.get('checkpoint')
         if not isinstance(path, str) or ('://' in path and not path.startswith(('http://', 'https://'))):
             continue  # a name that a loader knows, such as timm://... or torchvision://...
-        if kind == 'PretrainedConvNeXtV2':
+        if kind in ('PretrainedConvNeXtV2', 'PretrainedConvNeXt'):
             options = {key: value for key, value in init_cfg.items() if key not in ('type', 'override')}
             try:
-                PretrainedConvNeXtV2(**options).match(cast(ConvNeXtV2, module))  # refuses others
+                PretrainedConvNeXtV2(**options).match(cast(ConvNeXtBase, module))  # refuses others
             except InputError as error:
                 raise ConfigError(f'{setting}: {error}') from error
         elif kind in ('Pretrained', 'PretrainedInit') and not _reads_weights_itself(module):

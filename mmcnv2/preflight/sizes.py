@@ -72,7 +72,7 @@ def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
 
 def _has_our_backbone(model: Mapping) -> bool:
     cls = class_of(registry.MODELS, (model.get('backbone') or {}).get('type'))
-    return 'ConvNeXtV2' in base_names(cls) and cls.__module__.startswith('mmcnv2.')
+    return 'ConvNeXtBase' in base_names(cls) and cls.__module__.startswith('mmcnv2.')
 
 
 # ---- settings of the model ----

@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay for ConvNeXt V2: the nearer to the image, the smaller the learning rate.
+"""Layer-wise learning-rate decay for ConvNeXt V2 and V1: the nearer to the image, the smaller the learning rate.
 
 The learning rate of layer l is ``lr * decay_rate ** (L + 1 - l)``, with L the number of layers of the backbone.
 Layers are counted as the official code of ConvNeXt V2 does (``optim_factory.py``), for any depths:
@@ -28,7 +28,7 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from mmcnv2.models import ConvNeXtV2
+from mmcnv2.models.backbones import ConvNeXtBase
 from mmcnv2.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmcnv2.utils.errors import InputError
 
@@ -119,12 +119,12 @@ def num_layers(depths: tuple[int, ...], decay_type: str) -> int:
     return sum(-(-depth // BLOCKS_PER_LAYER[decay_type]) for depth in depths)
 
 
-def _backbone_of(model: nn.Module) -> ConvNeXtV2:
-    backbone = model if isinstance(model, ConvNeXtV2) else getattr(model, 'backbone', None)
-    if not isinstance(backbone, ConvNeXtV2):
+def _backbone_of(model: nn.Module) -> ConvNeXtBase:
+    backbone = model if isinstance(model, ConvNeXtBase) else getattr(model, 'backbone', None)
+    if not isinstance(backbone, ConvNeXtBase):
         raise InputError(
-            'LayerDecayOptimWrapperConstructor needs a mmcnv2.ConvNeXtV2 or a model whose backbone is one, '
-            f'got {type(model).__name__} with backbone {type(backbone).__name__}'
+            'LayerDecayOptimWrapperConstructor needs a mmcnv2.ConvNeXtV2 or a mmcnv2.ConvNeXt, or a model whose '
+            f'backbone is one, got {type(model).__name__} with backbone {type(backbone).__name__}'
         )
     return backbone
 

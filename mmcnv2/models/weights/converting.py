@@ -8,11 +8,12 @@ from torch import Tensor
 
 from mmcnv2.utils.errors import InputError
 
-from ..backbones import ConvNeXtV2
+from ..backbones import ConvNeXt, ConvNeXtBase, ConvNeXtV2
 from ..backbones.skeleton import NUM_STAGES
-from .formats import FORMATS, WeightFormat, recognize
+from .formats import FORMATS, WeightFormat, recognize_network
 from .matching import match_state_dicts
 
+NETWORKS: dict[str, type[ConvNeXtBase]] = {network.__name__: network for network in (ConvNeXtV2, ConvNeXt)}
 #: Formats that can be written: those of whole models.
 WRITABLE = {format.name: format for format in FORMATS if format.classifier}
 OURS = WRITABLE['mmcnv2']
@@ -22,7 +23,7 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
     """Convert backbone and, of a classifier, norm and linear layer to another format.
 
     Args:
-        given: State dict of a model with a ConvNeXt V2 backbone, in any format.
+        given: State dict of a model with a ConvNeXt V2 or V1 backbone, in any format.
         to: A name in ``WRITABLE``.
 
     Returns:
@@ -30,13 +31,16 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
         format has no place for them, e.g. for the decoder of FCMAE.
 
     Raises:
-        ValueError: If ``given`` has no ConvNeXt V2 or an incomplete one, or ``to`` is unknown.
+        ValueError: If ``given`` has neither network or an incomplete one, ``to`` is unknown, or knows another network
+            only.
     """
     if to not in WRITABLE:
         raise InputError(f'can write the formats {", ".join(WRITABLE)}, got {to!r}')
     target = WRITABLE[to]
-    source, prefix = recognize(given, _outline((1,) * NUM_STAGES, (1,) * NUM_STAGES, 1))
-    own = _outline(*_size(given, source, prefix))
+    network, source, prefix = network_of(given)
+    if network not in target.networks:
+        raise InputError(f'the checkpoint is of a {network}, and {to!r} is a format of {target.networks[0]}')
+    own = _outline(network, *_size(given, source, prefix))
     stem_channels = own['downsample_layers.0.0.bias'].numel()
 
     out: dict[str, Tensor] = {}
@@ -46,14 +50,14 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
         out[new] = given[theirs]
         used.add(theirs)
     match = match_state_dicts(
-        given, own, lambda key: prefix + source.key(key), source.read, is_optional=ConvNeXtV2.is_output_norm
+        given, own, lambda key: prefix + source.key(key), source.read, is_optional=ConvNeXtBase.is_output_norm
     )
     if match.problems:
         shown = '; '.join(match.problems[:3])
         raise InputError(f'{len(match.problems)} tensors do not fit the format of {source.name}: {shown}')
     for key, tensor in match.tensors.items():
         theirs = prefix + source.key(key)
-        is_norm = ConvNeXtV2.is_output_norm(key)
+        is_norm = ConvNeXtBase.is_output_norm(key)
         if theirs in used or (is_norm and not target.output_norms):
             continue
         out[target.prefixes[0] + target.key(key)] = target.write(key, tensor, stem_channels).contiguous()
@@ -61,7 +65,7 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
     return out, source.name, [key for key in given if key not in used]
 
 
-def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> ConvNeXtV2:
+def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> ConvNeXtBase:
     """Build the backbone in a state dict of any format, with output norms if it has those of all ``out_indices``.
 
     Raises:
@@ -71,7 +75,8 @@ def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> C
     converted, *_ = convert_state_dict(given, OURS.name)
     own = {key.removeprefix(prefix): value for key, value in converted.items() if key.startswith(prefix)}
     depths, channels, in_channels = _size(own, OURS, '')
-    backbone = ConvNeXtV2(
+    network, *_ = network_of(own)
+    backbone = NETWORKS[network](
         dict(depths=depths, channels=channels),
         in_channels,
         out_indices=sorted(out_indices),
@@ -81,10 +86,20 @@ def build_backbone(given: Mapping[str, Tensor], out_indices: Sequence[int]) -> C
     return backbone
 
 
-def _outline(depths: tuple[int, ...], channels: tuple[int, ...], in_channels: int) -> dict[str, Tensor]:
+def network_of(given: Mapping[str, Tensor]) -> tuple[str, WeightFormat, str]:
+    """Return the name of the network in a state dict, a key of ``NETWORKS``, its format and its prefix.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    ones = (1,) * NUM_STAGES
+    return recognize_network(given, {network: _outline(network, ones, ones, 1) for network in NETWORKS})
+
+
+def _outline(network: str, depths: tuple[int, ...], channels: tuple[int, ...], in_channels: int) -> dict[str, Tensor]:
     """Return keys and shapes of a backbone of ours with all output norms; the tensors have no values."""
     with torch.device('meta'):
-        return ConvNeXtV2(dict(depths=depths, channels=channels), in_channels).state_dict()
+        return NETWORKS[network](dict(depths=depths, channels=channels), in_channels).state_dict()
 
 
 def _size(given: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> tuple[tuple, tuple, int]:

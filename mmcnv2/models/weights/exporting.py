@@ -9,7 +9,7 @@ from torch import Tensor
 from mmcnv2.utils.errors import InputError, MissingPackageError
 from mmcnv2.utils.files import written_whole
 
-from ..backbones import ConvNeXtV2
+from ..backbones import ConvNeXtBase
 from ..sparse import PATCH_SIZE
 
 TOLERANCE = 1e-4
@@ -19,7 +19,7 @@ SIZES = [TRACED, (1, 160, 128), (3, 64, 256)]
 
 
 @torch.no_grad()
-def export_backbone(backbone: ConvNeXtV2, target: Path) -> float:
+def export_backbone(backbone: ConvNeXtBase, target: Path) -> float:
     """Export a backbone and compare the written file with it.
 
     Args:
@@ -49,7 +49,7 @@ def _images(in_channels: int, size: tuple[int, int, int]) -> Tensor:
     return torch.randn(n, in_channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def _export(backbone: ConvNeXtV2, path: Path) -> Callable[[Tensor], Sequence[Tensor]]:
+def _export(backbone: ConvNeXtBase, path: Path) -> Callable[[Tensor], Sequence[Tensor]]:
     """Write ``path`` and return a function that runs what was written."""
     batch = torch.export.Dim('batch')
     # At least two patches: with one, strides carry no information, and torch.export specialises on that size.
@@ -80,7 +80,7 @@ def _export(backbone: ConvNeXtV2, path: Path) -> Callable[[Tensor], Sequence[Ten
     return lambda x: [torch.from_numpy(out) for out in session.run(None, {'images': x.numpy()})]
 
 
-def _difference(backbone: ConvNeXtV2, exported: Callable[[Tensor], Sequence[Tensor]]) -> float:
+def _difference(backbone: ConvNeXtBase, exported: Callable[[Tensor], Sequence[Tensor]]) -> float:
     """Return the norm of the difference over the norm of a map, the largest over maps and sizes."""
     values = []
     for size in SIZES:

@@ -1,4 +1,4 @@
-"""How others name and shape the weights of a ConvNeXt V2 backbone, and which of these formats a checkpoint has.
+"""How others name and shape the weights of a ConvNeXt, V1 or V2, and which of these formats a checkpoint has.
 
 A format is a list of replacements that turn a key of ours into theirs. This serves both directions: what our backbone
 needs is looked up under their names.
@@ -17,14 +17,16 @@ CONV_MLP_BELOW = 96  # channels of the stem: timm has 1x1 convolutions in atto t
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """A way to write the weights of a ConvNeXt V2.
+    """A way to write the weights of a backbone.
 
     Attributes:
         name: What the log and the converter call it.
         prefixes: Possible prefixes of the backbone's keys; the first is that of a whole model.
         renames: (pattern, replacement) pairs for ``re.sub``, applied to a key of ours in turn.
         classifier: Names of the norm after the pooling and of the last linear layer of a classifier.
+        networks: The networks that it knows; ConvNeXt has layer scale, ConvNeXtV2 GRN.
         grn_rows: Whether GRN's parameters are (1, 1, 1, C) instead of (C,).
+        scale_maps: Whether the layer scale of ConvNeXt is (C, 1, 1) instead of (C,).
         output_norms: Whether models of this format can have a norm for the map of each stage, like ours.
         conv_mlp: Whether linear layers of small networks are 1x1 convolutions.
         sparse: Whether all convolutions but the stem are MinkowskiEngine's: (k*k, C), (k*k, in, out), x before y.
@@ -34,7 +36,9 @@ class WeightFormat:
     prefixes: tuple[str, ...]
     renames: tuple[tuple[str, str], ...] = ()
     classifier: tuple[str, str] | None = None
+    networks: tuple[str, ...] = ('ConvNeXtV2', 'ConvNeXt')
     grn_rows: bool = False
+    scale_maps: bool = False
     output_norms: bool = False
     conv_mlp: bool = False
     sparse: bool = False
@@ -67,6 +71,8 @@ class WeightFormat:
         """Return a tensor of ours, called ``key``, in their shape; not for ``sparse`` formats."""
         if self.grn_rows and '.grn.' in key:
             return own.view(1, 1, 1, -1)
+        if self.scale_maps and re.search(r'^stages\.\d+\.\d+\.gamma$', key):
+            return own.view(-1, 1, 1)
         if self.conv_mlp and stem_channels < CONV_MLP_BELOW and re.search(r'pwconv[12]\.weight$', key):
             return own[:, :, None, None]
         return own
@@ -82,6 +88,18 @@ TIMM = (
     (r'grn\.beta$', 'mlp.grn.bias'),
 )
 
+TRANSFORMERS = (
+    (r'^stages\.(\d+)\.(\d+)\.norm\.', r'stages.\1.\2.layernorm.'),
+    (r'^stages\.(\d+)\.', r'encoder.stages.\1.layers.'),
+    (r'^downsample_layers\.0\.0\.', 'embeddings.patch_embeddings.'),
+    (r'^downsample_layers\.0\.1\.', 'embeddings.layernorm.'),
+    (r'^downsample_layers\.(\d+)\.', r'encoder.stages.\1.downsampling_layer.'),
+    *((rf'^norm{i}\.', f'hidden_states_norms.stage{i + 1}.') for i in range(4)),
+    (r'grn\.gamma$', 'grn.weight'),
+    (r'grn\.beta$', 'grn.bias'),
+    (r'\.gamma$', '.layer_scale_parameter'),
+)
+
 FORMATS = (
     WeightFormat('mmcnv2', ('backbone.', ''), classifier=('head.norm', 'head.fc'), output_norms=True),
     WeightFormat('official', ('',), classifier=('norm', 'head'), grn_rows=True),
@@ -94,6 +112,7 @@ FORMATS = (
             (r'^(stages.*norm|downsample_layers\.[1-3]\.0)\.', r'\1.ln.'),
             (r'(pwconv[12])\.', r'\1.linear.'),
         ),
+        networks=('ConvNeXtV2',),
         sparse=True,
     ),
     WeightFormat('timm', ('', 'backbone.'), TIMM, ('head.norm', 'head.fc'), conv_mlp=True),
@@ -113,18 +132,52 @@ FORMATS = (
     WeightFormat(
         'transformers',
         ('convnextv2.', ''),
-        (
-            (r'^stages\.(\d+)\.(\d+)\.norm\.', r'stages.\1.\2.layernorm.'),
-            (r'^stages\.(\d+)\.', r'encoder.stages.\1.layers.'),
-            (r'^downsample_layers\.0\.0\.', 'embeddings.patch_embeddings.'),
-            (r'^downsample_layers\.0\.1\.', 'embeddings.layernorm.'),
-            (r'^downsample_layers\.(\d+)\.', r'encoder.stages.\1.downsampling_layer.'),
-            *((rf'^norm{i}\.', f'hidden_states_norms.stage{i + 1}.') for i in range(4)),
-            (r'grn\.gamma$', 'grn.weight'),
-            (r'grn\.beta$', 'grn.bias'),
-        ),
+        TRANSFORMERS,
         ('convnextv2.layernorm', 'classifier'),
+        networks=('ConvNeXtV2',),
         grn_rows=True,
+    ),
+    WeightFormat(
+        'transformers, ConvNext',
+        ('convnext.', ''),
+        TRANSFORMERS,
+        ('convnext.layernorm', 'classifier'),
+        networks=('ConvNeXt',),
+    ),
+    WeightFormat(
+        'transformers, DINOv3ConvNext',
+        ('', 'backbone.'),
+        (
+            (r'^stages\.(\d+)\.(\d+)\.', r'stages.\1.layers.\2.'),
+            (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample_layers.'),
+            (r'dwconv\.', 'depthwise_conv.'),
+            (r'(layers\.\d+)\.norm\.', r'\1.layer_norm.'),
+            (r'pwconv([12])\.', r'pointwise_conv\1.'),
+        ),
+        networks=('ConvNeXt',),
+    ),
+    WeightFormat(
+        'DINOv3',
+        ('',),
+        ((r'^norm(\d)\.', r'norms.\1.'),),
+        networks=('ConvNeXt',),
+        output_norms=True,
+    ),
+    WeightFormat(
+        'torchvision',
+        ('', 'backbone.'),
+        (
+            *((rf'^stages\.{i}\.(\d+)\.', rf'features.{2 * i + 1}.\1.') for i in range(4)),
+            *((rf'^downsample_layers\.{i}\.', rf'features.{2 * i}.') for i in range(4)),
+            (r'dwconv\.', 'block.0.'),
+            (r'(features\.\d+\.\d+)\.norm\.', r'\1.block.2.'),
+            (r'pwconv1\.', 'block.3.'),
+            (r'pwconv2\.', 'block.5.'),
+            (r'gamma$', 'layer_scale'),
+        ),
+        ('classifier.0', 'classifier.2'),
+        networks=('ConvNeXt',),
+        scale_maps=True,
     ),
 )
 
@@ -133,7 +186,7 @@ def recognize(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tu
     """Return the format and the prefix under which most keys of a backbone are found.
 
     Args:
-        state_dict: State dict of any model with a ConvNeXt V2 in it.
+        state_dict: State dict of any model with a ConvNeXt, V1 or V2, in it.
         own: State dict of the backbone to be loaded.
 
     Raises:
@@ -141,19 +194,47 @@ def recognize(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tu
     """
     candidates = [(format, prefix) for format in FORMATS for prefix in format.prefixes]
 
-    def found(candidate: tuple[WeightFormat, str]) -> tuple[int, bool]:
+    def found(candidate: tuple[WeightFormat, str]) -> tuple[int, bool, bool]:
         format, prefix = candidate
-        keys = [prefix + format.key(key) for key in own]
         grn = state_dict.get(prefix + format.key('stages.0.0.grn.gamma'))
-        # The official names equal ours; only the shape of GRN differs.
-        return sum(key in state_dict for key in keys), grn is not None and (grn.ndim == 4) == format.grn_rows
+        # The official names equal ours; only the shape of GRN differs, and the names of the head.
+        return (
+            _num_found(state_dict, own, format, prefix),
+            grn is not None and (grn.ndim == 4) == format.grn_rows,
+            format.classifier is not None and f'{format.classifier[0]}.weight' in state_dict,
+        )
 
     best = max(candidates, key=found)  # the first of equals
     if found(best)[0] == 0:
         some = ', '.join(list(state_dict)[:5]) or 'nothing'
         formats = '; '.join(format.name for format in FORMATS)
         raise InputError(
-            f'the checkpoint has no weights of a ConvNeXt V2: it holds {len(state_dict)} tensors ({some}...). '
+            f'the checkpoint has no weights of a ConvNeXt V2 or V1: it holds {len(state_dict)} tensors ({some}...). '
             f'Known formats: {formats}. For the backbone of a larger model give its prefix in init_cfg'
         )
     return best
+
+
+def recognize_network(
+    state_dict: Mapping[str, Tensor], outlines: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[str, WeightFormat, str]:
+    """Return which network a state dict is of, the format, and the prefix.
+
+    Args:
+        state_dict: As for ``recognize``.
+        outlines: Keys of a block a stage, by name of the network.
+
+    Raises:
+        ValueError: If no key is found under any format.
+    """
+
+    def share(network: str) -> float:
+        own = outlines[network]
+        return _num_found(state_dict, own, *recognize(state_dict, own)) / len(own)
+
+    best = max(outlines, key=share)
+    return best, *recognize(state_dict, outlines[best])
+
+
+def _num_found(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> int:
+    return sum(prefix + format.key(key) in state_dict for key in own)

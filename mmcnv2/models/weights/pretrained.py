@@ -1,4 +1,7 @@
-"""``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any format."""
+"""``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any format.
+
+``mmcnv2.PretrainedConvNeXt`` is the same under the name of the first version.
+"""
 
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -7,15 +10,16 @@ from torch import Tensor
 from mmcnv2.registry import WEIGHT_INITIALIZERS
 from mmcnv2.utils.errors import InputError, errors_name
 
-from ..backbones import ConvNeXtV2
+from ..backbones import ConvNeXtBase
+from .converting import NETWORKS, network_of
 from .formats import recognize
 from .matching import Match, match_state_dicts
 from .reading import read_state_dict
 
 
-@WEIGHT_INITIALIZERS.register_module()
+@WEIGHT_INITIALIZERS.register_module(name=['PretrainedConvNeXtV2', 'PretrainedConvNeXt'])
 class PretrainedConvNeXtV2:
-    """An initialiser from a checkpoint of this project, the official repository, timm, mmpretrain or transformers.
+    """An initialiser of ``ConvNeXtV2`` and ``ConvNeXt`` from a checkpoint of one of the ``FORMATS``.
 
     The format is detected. Output norms that the checkpoint lacks stay as they are, and the log says so; everything
     else must be there. (The last norm of official, timm's and transformers' classifiers comes after the pooling. It is
@@ -43,7 +47,7 @@ class PretrainedConvNeXtV2:
         self.adapt_in_channels = adapt_in_channels
         self.allow_pickle = allow_pickle
 
-    def __call__(self, module: ConvNeXtV2) -> None:
+    def __call__(self, module: ConvNeXtBase) -> None:
         match, format = self.match(module)
         own = module.state_dict()
         module.load_state_dict(own | match.tensors)
@@ -52,14 +56,17 @@ class PretrainedConvNeXtV2:
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
 
-    def match(self, module: ConvNeXtV2) -> tuple[Match, str]:
+    def match(self, module: ConvNeXtBase) -> tuple[Match, str]:
         """Return what the checkpoint has for a backbone, without loading it, and the name of its format.
 
         Raises:
             ValueError: As when called.
         """
-        if not isinstance(module, ConvNeXtV2):
-            raise InputError(f'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2, got {type(module).__name__}')
+        if not isinstance(module, ConvNeXtBase):
+            raise InputError(
+                'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2 or a mmcnv2.ConvNeXt, '
+                f'got {type(module).__name__}'
+            )
         given = read_state_dict(self.checkpoint, self.allow_pickle)
         if self.prefix is not None:
             given = {k.removeprefix(self.prefix): v for k, v in given.items() if k.startswith(self.prefix)}
@@ -81,13 +88,20 @@ class PretrainedConvNeXtV2:
             return adapt_in_channels(converted, tensor.shape[1])
 
         match = match_state_dicts(
-            given, own, lambda key: prefix + format.key(key), read, is_optional=ConvNeXtV2.is_output_norm
+            given, own, lambda key: prefix + format.key(key), read, is_optional=ConvNeXtBase.is_output_norm
         )
         if match.problems:
+            network, *_ = network_of(given)
+            if not isinstance(module, NETWORKS[network]):
+                raise InputError(
+                    f"{self.checkpoint} ({format.name}) is of a {network}: take it with type='mmcnv2.{network}', "
+                    f'not with {type(module).__name__}'
+                )
+            kind = type(module).__name__
             shown = '\n  '.join(match.problems[:10]) + ('\n  ...' if len(match.problems) > 10 else '')
             raise InputError(
-                f'{self.checkpoint} ({format.name}) does not fit this ConvNeXtV2 (depths {module.depths}, channels '
-                f'{module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
+                f'{self.checkpoint} ({format.name}) does not fit this {kind} (depths {module.depths}, '
+                f'channels {module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
             )
         return match, format.name
 

@@ -39,7 +39,7 @@ def with_head(layout, model, ours):
 
 
 def test_every_layout_is_tried():
-    assert set(HEADS) | {'mmcnv2'} == set(WRITABLE)
+    assert set(HEADS) | {'mmcnv2'} == {name for name, format in WRITABLE.items() if 'ConvNeXtV2' in format.networks}
 
 
 @pytest.mark.parametrize('layout', HEADS)
@@ -119,3 +119,28 @@ def test_what_cannot_be_converted(source):
     weights['stages.1.0.pwconv1.weight'] = torch.zeros(3, 3)
     with pytest.raises(ValueError, match=r'stages\.1\.0\.pwconv1\.weight is \(3, 3\), expected \(16, 4\)'):
         convert_state_dict(weights, 'timm')
+
+
+# ---- ConvNeXt, the first version: the formats themselves are compared with real models (test_real_models.py)
+
+FIRST_VERSION = [name for name, format in WRITABLE.items() if 'ConvNeXt' in format.networks]
+
+
+@pytest.mark.parametrize('layout', FIRST_VERSION)
+def test_a_classifier_of_the_first_version_to_others_and_back(layout):
+    source = build_backbone(OTHER_ARCH, type='mmcnv2.ConvNeXt', out_norm=False)
+    ours = classifier(source)
+    theirs, found, left_out = convert_state_dict(ours, layout)
+    assert (found, left_out) == ('mmcnv2', [])
+    assert len(theirs) == len(ours)
+    back, found, left_out = convert_state_dict(theirs, 'mmcnv2')
+    assert (found, left_out) == (layout, [])
+    assert_same(back, ours)
+
+
+def test_a_format_of_the_other_version_is_refused(source):
+    with pytest.raises(ValueError, match="is of a ConvNeXtV2, and 'torchvision' is a format of ConvNeXt"):
+        convert_state_dict(source.state_dict(), 'torchvision')
+    first = build_backbone(OTHER_ARCH, type='mmcnv2.ConvNeXt').state_dict()
+    with pytest.raises(ValueError, match="is of a ConvNeXt, and 'transformers' is a format of ConvNeXtV2"):
+        convert_state_dict(first, 'transformers')

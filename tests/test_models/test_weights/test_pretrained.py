@@ -178,7 +178,7 @@ def test_only_for_our_backbone(tmp_path):
     from mmengine.registry import WEIGHT_INITIALIZERS
 
     init = WEIGHT_INITIALIZERS.build(dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint='x.pth'))
-    with pytest.raises(ValueError, match=r'initialises a mmcnv2\.ConvNeXtV2, got Linear'):
+    with pytest.raises(ValueError, match=r'initialises a mmcnv2\.ConvNeXtV2 or a mmcnv2\.ConvNeXt, got Linear'):
         init(torch.nn.Linear(2, 2))
 
 
@@ -219,3 +219,22 @@ def test_under_a_detector(source, tmp_path):
     assert isinstance(model.backbone, ConvNeXtV2)
     for key, value in source.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[key], value)
+
+
+def test_the_first_version(tmp_path, log):
+    """By the name of its own initialiser; the other network is refused with the name of the right one."""
+    source = build_backbone(OTHER_ARCH, type='mmcnv2.ConvNeXt', out_norm=False).eval()
+    path = tmp_path / 'weights.pth'
+    torch.save(source.state_dict() | {'norm.weight': torch.ones(10), 'norm.bias': torch.zeros(10)}, path)
+    init_cfg = dict(type='mmcnv2.PretrainedConvNeXt', checkpoint=str(path))
+    model = MODELS.build(dict(type='mmcnv2.ConvNeXt', arch=OTHER_ARCH, out_norm=False, init_cfg=init_cfg))
+    model.init_weights()
+    assert_same_features(model, source)
+    assert any('(official)' in line for line in log)
+    with pytest.raises(
+        ValueError, match=r"is of a ConvNeXt: take it with type='mmcnv2\.ConvNeXt', not with ConvNeXtV2"
+    ):
+        load(path, OTHER_ARCH, out_norm=False)
+    torch.save(build_backbone(OTHER_ARCH).state_dict(), path)
+    with pytest.raises(ValueError, match=r"is of a ConvNeXtV2: take it with type='mmcnv2\.ConvNeXtV2'"):
+        MODELS.build(dict(type='mmcnv2.ConvNeXt', arch=OTHER_ARCH, init_cfg=init_cfg)).init_weights()
