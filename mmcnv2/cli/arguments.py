@@ -119,9 +119,10 @@ def load_training_config(args: argparse.Namespace) -> Config:
     from mmcnv2.resuming import newest_whole_checkpoint
 
     cfg = load_config(args)
-    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
-        if cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
-            raise ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {cfg.optim_wrapper.type}')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if args.amp and wrapper not in ('AmpOptimWrapper', 'mmcnv2.BFloat16OptimWrapper'):
+        if wrapper != 'OptimWrapper':
+            raise ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {wrapper}')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
