@@ -49,7 +49,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='continue from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
     )
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision; on a CPU in bfloat16, where the processor multiplies in it',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
