@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torch.nn.functional as F
 from helpers.configs import CONFIGS, ROOT, load
 from mmengine import registry
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.visualization import Visualizer
@@ -23,6 +25,8 @@ from torch import nn
 from mmcnv2 import apis
 from mmcnv2.cli.arguments import add_config_arguments, load_config
 from mmcnv2.engine.runner import build_runner
+from mmcnv2.models.backbones import ConvNeXt, ConvNeXtBlock
+from mmcnv2.models.backbones.convnext import LAYER_SCALE
 
 FCMAE = ROOT / 'configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
 MASK_RCNN = ROOT / 'configs/mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
@@ -34,12 +38,15 @@ each_config = pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path i
 # ---- every config builds ----
 
 
+def build(cfg: Config) -> nn.Module:
+    """The model on 'meta': shapes without values, or the largest would take 3 GB."""
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return registry.MODELS.build(cfg.model)
+
+
 @each_config
 def test_model_builds(path):
-    cfg = load(path)
-    # 'meta': shapes without values, or the largest model would take 3 GB.
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
-        assert isinstance(registry.MODELS.build(cfg.model), nn.Module)
+    assert isinstance(build(load(path)), nn.Module)
 
 
 def test_transforms_and_hooks_build_and_all_types_are_known():
@@ -128,10 +135,11 @@ def test_batch_in_the_name_is_that_of_the_config():
         assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch_size, name
         assert not cfg.auto_scale_lr.enable, name
         assert cfg.optim_wrapper.get('accumulative_counts', 1) == 1, name
-        # Images of a step: tables 8, 12 (4096), 9 to 11 (1024), 13 (512). Detectors and segmenters have no '_in'.
+        # Images of a step: tables 8, 12 (4096), 9 to 11 (1024), 13 (512), and 4096 from random weights (paper of V1).
+        # Detectors and segmenters have no '_in'.
         if '_in1k' in name or '_in22k' in name:
-            on_labels = path.parent.name == 'imagenet' and '_in1k' in name
-            images = 512 if '-ft22k_' in name else 1024 if on_labels else 4096
+            is_finetuning = path.parent.name == 'imagenet' and '-fcmae' in name and '_in1k' in name
+            images = 512 if '-ft22k_' in name else 1024 if is_finetuning else 4096
             assert num_gpus * batch_size == images, name
 
 
@@ -296,12 +304,40 @@ UPERNET_NAMES = {
     ]
     for size in sizes
 }
+# The table of the paper that compares V1 with V2, without and with FCMAE; the fourth, V2 with FCMAE, is above.
+TABLE_3_NAMES = {
+    'V1, FCMAE': 'fcmae_convnext-base_64xb64-amp-coslr-800e_in1k',
+    'V1, FCMAE, then labels': 'convnext-base-fcmae_32xb32-amp-coslr-100e_in1k',
+    'V1, labels': 'convnext-base_64xb64-amp-coslr-300e_in1k',
+    'V2, labels': 'convnextv2-base_64xb64-amp-coslr-300e_in1k',
+}
+# Sizes of DINOv3's ConvNeXt: that of V2 with the same channels, and drop path of Mask R-CNN and of UperNet.
+DINOV3 = {
+    'tiny': ('tiny', 0.2, 0.4),
+    'small': ('tiny', 0.3, 0.3),
+    'base': ('base', 0.4, 0.4),
+    'large': ('large', 0.5, 0.4),
+}
+DINOV3_NAMES = {
+    (method, size, frozen): name.format(f'{size}-dinov3{"-frozen" if frozen else ""}')
+    for method, name in [
+        ('mask-rcnn', 'mask-rcnn_convnext-{}_fpn_8xb4-amp-lsj-3x_coco'),
+        ('upernet', 'upernet_convnext-{}_8xb2-amp-160k_ade20k-512x512'),
+    ]
+    for size in DINOV3
+    for frozen in (False, True)
+}
+each_dinov3 = pytest.mark.parametrize(('method', 'size'), [key[:2] for key in DINOV3_NAMES if not key[2]])
+
+
+def path_of(name: str) -> Path:
+    """The config of that name, whose method, the first word, is its folder; a classifier's is the backbone."""
+    method = name.split('_')[0].replace('-', '_')
+    return ROOT / f'configs/{"imagenet" if method.startswith("convnext") else method}/{name}.py'
 
 
 def recipe(name: str) -> Config:
-    """The config of that name, whose method, the first word, is its folder; a classifier's is the backbone."""
-    method = name.split('_')[0].replace('-', '_')
-    return load(ROOT / f'configs/{"imagenet" if method.startswith("convnextv2") else method}/{name}.py')
+    return load(path_of(name))
 
 
 def pretrained(size: str) -> str:
@@ -312,7 +348,7 @@ def pretrained(size: str) -> str:
 
 def test_there_are_these_recipes_and_no_others():
     fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
-    tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, DETECTOR_NAMES, UPERNET_NAMES)
+    tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, TABLE_3_NAMES, DETECTOR_NAMES, UPERNET_NAMES, DINOV3_NAMES)
     names = {name for table in tables for name in table.values()}
     found = {path.stem for path in CONFIGS if path.parent.name not in ('checks', 'toy')}
     assert found == names | {'fcmae_convnextv2-atto_1xb64-coslr-14e_small-folder'}
@@ -337,9 +373,7 @@ def test_parameters(size):
 @pytest.mark.parametrize(('size', 'millions'), [('base', 122), ('large', 235), ('huge', 707)])
 def test_parameters_of_upernet(size, millions):
     """Those of the paper, table 7."""
-    cfg = recipe(UPERNET_NAMES[size, 'fcmae-ft1k'])
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = registry.MODELS.build(cfg.model)
+    model = build(recipe(UPERNET_NAMES[size, 'fcmae-ft1k']))
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6) == millions
 
 
@@ -387,7 +421,7 @@ def on_8_gpus(size: str, epochs: int) -> Config:
     (option,) = re.findall(r'`--cfg-options\s+(optim_wrapper\.\S+)`, 8 GPUs make the same steps', text)
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)
-    path = ROOT / f'configs/fcmae/{FCMAE_NAMES[size, epochs]}.py'
+    path = path_of(FCMAE_NAMES[size, epochs])
     return load_config(parser.parse_args([str(path), '--cfg-options', option]))
 
 
@@ -591,9 +625,7 @@ def test_norm_of_the_head_comes_from_22k_and_the_linear_layer_is_fresh(tmp_path)
 
 def test_parameters_of_the_classifier():
     for size in ('atto', 'base'):
-        cfg = recipe(FINETUNE_NAMES[size])
-        with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = registry.MODELS.build(cfg.model)
+        model = build(recipe(FINETUNE_NAMES[size]))
         millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         assert round(millions, 1 if size == 'atto' else 0) == SIZES[size].millions
 
@@ -647,6 +679,155 @@ def test_upernet_of_a_size(size, weights):
         assert cfg[key] == base[key]
 
 
+# ---- V1 beside V2, and DINOv3 ----
+
+
+def without(cfg: Config, *settings: str) -> dict:
+    """The config as a dict, without some settings, each of which must be there."""
+    content = cfg.to_dict()
+    for setting in settings:
+        *folders, name = setting.split('.')
+        part = content
+        for folder in folders:
+            part = part[folder]
+        del part[name]
+    return content
+
+
+def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """That of the recipe, without AMP, which needs a GPU."""
+    kept = {key: cfg.optim_wrapper[key] for key in ('optimizer', 'constructor', 'paramwise_cfg')}
+    return build_optim_wrapper(model, kept).optimizer
+
+
+def test_fcmae_of_the_first_version():
+    """The network is all that differs from V2, with the same kind of block in the decoder."""
+    cfg, v2 = recipe(TABLE_3_NAMES['V1, FCMAE']), recipe(FCMAE_NAMES['base', 800])
+    assert (cfg.model.backbone.type, v2.model.backbone.type) == ('ConvNeXt', 'ConvNeXtV2')
+    assert without(cfg, 'model.backbone.type') == without(v2, 'model.backbone.type')
+    model = build(cfg)
+    assert isinstance(model.backbone, ConvNeXt)
+    assert [type(block) for block in model.decoder] == [ConvNeXtBlock]
+
+
+def test_finetuning_of_the_first_version():
+    """The network and its weights are all that differs from V2."""
+    cfg, v2 = recipe(TABLE_3_NAMES['V1, FCMAE, then labels']), recipe(FINETUNE_NAMES['base'])
+    assert (cfg.model.backbone.type, v2.model.backbone.type) == ('mmcnv2.ConvNeXt', 'mmcnv2.ConvNeXtV2')
+    checkpoint = f'work_dirs/{TABLE_3_NAMES["V1, FCMAE"]}/epoch_800.pth'
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    differing = ('model.backbone.type', 'model.backbone.init_cfg')
+    assert without(cfg, *differing) == without(v2, *differing)
+
+
+def test_supervised_training_of_both_versions():
+    """Table 5 of the paper of V1 (arXiv 2201.03545), for base."""
+    cfg, v2 = recipe(TABLE_3_NAMES['V1, labels']), recipe(TABLE_3_NAMES['V2, labels'])
+    assert (cfg.model.backbone.type, v2.model.backbone.type) == ('mmcnv2.ConvNeXt', 'mmcnv2.ConvNeXtV2')
+    assert without(cfg, 'model.backbone.type') == without(v2, 'model.backbone.type')
+
+    assert (cfg.model.backbone.arch, cfg.model.backbone.drop_path_rate) == ('base', 0.5)
+    assert 'init_cfg' not in cfg.model.backbone
+    assert LAYER_SCALE == 1e-6
+    assert cfg.model.head.loss == dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+    assert cfg.model.train_cfg.augments == [dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert steps['RandomResizedCrop'].scale == 224
+    augment = steps['RandAugment']
+    assert (augment.num_policies, augment.magnitude_level, augment.magnitude_std) == (2, 9, 0.5)
+    assert steps['RandomErasing'].erase_prob == 0.25
+    assert dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL') in cfg.custom_hooks
+
+    # 'trunc. normal' of the weights is 0.02 in the official code, the head's too.
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        head = registry.MODELS.build(cfg.model.head)
+    head.init_weights()
+    assert head.fc.weight.detach().std() == pytest.approx(0.02, rel=0.01)
+
+    optimizer = build_optimizer(cfg, build(cfg))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    for group in optimizer.param_groups:
+        assert (group['lr'], group['betas']) == (4e-3, (0.9, 0.999))
+        ndims = {parameter.ndim for parameter in group['params']}
+        assert group['weight_decay'] == (0 if ndims == {1} else 0.05)
+        assert ndims == {1} or 1 not in ndims
+
+    # Ten iterations an epoch: 20 epochs of warm-up, half of the cosine at (20 + 300) / 2 epochs.
+    assert cfg.train_cfg.max_epochs == 300
+    rates = learning_rates(cfg, 10, {0, 100, 200, 1600, 2999})
+    assert list(rates.values()) == pytest.approx([4e-7, 2e-3, 4e-3, 2e-3, 1e-6], rel=0.2)
+    assert rates[200] == pytest.approx(4e-3)
+
+
+@each_dinov3
+def test_fine_tuning_of_dinov3(method, size):
+    """The backbone is all that differs from the recipe from FCMAE weights, and the type of layer-wise decay."""
+    cfg = recipe(DINOV3_NAMES[method, size, False])
+    v2_size, *drop_paths = DINOV3[size]
+    is_detector = method == 'mask-rcnn'
+    assert cfg.model.backbone == dict(
+        type='mmcnv2.ConvNeXt',
+        arch=size,
+        drop_path_rate=drop_paths[0 if is_detector else 1],
+        init_cfg=dict(type='mmcnv2.PretrainedConvNeXt', checkpoint=f'timm://convnext_{size}.dinov3_lvd1689m'),
+    )
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=0.95 if is_detector else 0.9, decay_type='group')
+    v2 = recipe(DETECTOR_NAMES[method, v2_size] if is_detector else UPERNET_NAMES[v2_size, 'fcmae'])
+    differing = ('model.backbone', 'optim_wrapper.paramwise_cfg')
+    assert without(cfg, *differing) == without(v2, *differing)
+    # Heads and neck take the channels of this size.
+    model = build(cfg)
+    channels = model.neck.in_channels if is_detector else model.decode_head.in_channels
+    assert tuple(channels) == model.backbone.channels
+    # The images are normalised as the weights were trained.
+    theirs = timm.get_pretrained_cfg(f'convnext_{size}.dinov3_lvd1689m')
+    for ours, wanted in [('mean', theirs.mean), ('std', theirs.std)]:
+        assert list(cfg.model.data_preprocessor[ours]) == pytest.approx([255 * value for value in wanted])
+    assert cfg.model.data_preprocessor.bgr_to_rgb
+
+
+@each_dinov3
+def test_dinov3_as_it_is(method, size):
+    """Nothing of the backbone is trained, and the heads have the full learning rate."""
+    cfg, tuned = recipe(DINOV3_NAMES[method, size, True]), recipe(DINOV3_NAMES[method, size, False])
+    assert cfg.model.backbone == dict(tuned.model.backbone, frozen_stages=4, drop_path_rate=0.0)
+    assert without(cfg, 'model.backbone') == without(tuned, 'model.backbone')
+    model = build(cfg).train()
+    layers = [module for module in model.backbone.modules() if not list(module.children())]
+    assert layers and not any(layer.training for layer in layers)
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    groups = build_optimizer(cfg, model).param_groups
+    trained = {id(parameter) for group in groups for parameter in group['params']}
+    heads = {id(parameter) for name, parameter in model.named_parameters() if not name.startswith('backbone.')}
+    assert trained == heads
+    assert {group['lr'] for group in groups} == {1e-4}
+
+
+def test_weights_of_dinov3_load(tmp_path):
+    """In timm's format, as the recipe would download them: the maps are timm's, normalised at each position."""
+    theirs = timm.create_model('convnext_tiny', num_classes=0).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5)
+    torch.save(theirs.state_dict(), tmp_path / 'dinov3.pth')
+    cfg = recipe(DINOV3_NAMES['upernet', 'tiny', True])
+    cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'dinov3.pth')
+    backbone = registry.MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    fresh = {f'norm{i}.{kind}' for i in range(4) for kind in ('weight', 'bias')}
+    own = backbone.state_dict()
+    # The norm after the pooling, 'head.norm', is not one of a map.
+    assert len(own.keys() - fresh) == len(theirs.state_dict()) - 2
+    assert all(torch.equal(own[name], torch.full_like(own[name], float('weight' in name))) for name in fresh)
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = theirs.forward_intermediates(images, intermediates_only=True)
+        for actual, wanted in zip(backbone.train()(images), expected, strict=True):
+            normalised = F.layer_norm(wanted.permute(0, 2, 3, 1), wanted.shape[1:2], eps=1e-6).permute(0, 3, 1, 2)
+            torch.testing.assert_close(actual, normalised, rtol=1e-4, atol=1e-4)
+
+
 # ---- the full-size recipes run on real images ----
 
 
@@ -678,7 +859,8 @@ def run(path: Path, work_dir: Path, options: dict, checkpoint: bool = False) -> 
     return runner
 
 
-def test_fcmae_recipe_runs(samples, tmp_path):
+@pytest.mark.parametrize('path', [FCMAE, path_of(TABLE_3_NAMES['V1, FCMAE'])], ids=['V2', 'V1'])
+def test_fcmae_recipe_runs(path, samples, tmp_path):
     options = {
         'train_dataloader.dataset.data_root': str(samples / 'imagenet1000'),
         'train_dataloader.dataset.indices': 4,
@@ -686,7 +868,7 @@ def test_fcmae_recipe_runs(samples, tmp_path):
         'train_dataloader.batch_size': 2,
         'train_cfg.max_epochs': 1,
     }
-    runner = run(FCMAE, tmp_path, options | narrow_backbone())
+    runner = run(path, tmp_path, options | narrow_backbone())
     assert len(runner.model.backbone.stages[2]) == 27
     # A fresh decoder predicts nothing: the error is the variance of normalised patches.
     assert runner.message_hub.get_scalar('train/loss').mean() == pytest.approx(1.0, abs=0.1)
@@ -717,16 +899,19 @@ def test_detection_recipe_runs(method, samples, tmp_path):
     for stage in [''] if method == 'mask-rcnn' else ['.0', '.1', '.2']:
         options[f'model.train_cfg.rcnn{stage}.sampler.num'] = 64
         options[f'model.roi_head.bbox_head{stage}.fc_out_channels'] = 64
-    path = ROOT / f'configs/{method.replace("-", "_")}/{DETECTOR_NAMES[method, "base"]}.py'
-    runner = run(path, tmp_path, options | narrow_backbone())
+    runner = run(path_of(DETECTOR_NAMES[method, 'base']), tmp_path, options | narrow_backbone())
     # --auto-scale-lr: a batch of 1 instead of 32. The scales of the layers stay: 0.95 ** 13 for the stem.
     lr = {group['layer_id']: group['initial_lr'] for group in runner.optim_wrapper.optimizer.param_groups}
     assert lr[13] == pytest.approx(1e-4 / 32)
     assert lr[0] == pytest.approx(0.513342 * 1e-4 / 32, rel=1e-4)
 
 
+FROZEN = path_of(DINOV3_NAMES['upernet', 'base', True])
+
+
+@pytest.mark.parametrize('path', [UPERNET, FROZEN], ids=['V2', 'V1, frozen'])
 @pytest.mark.slow
-def test_upernet_recipe_runs(samples, tmp_path):
+def test_upernet_recipe_runs(path, samples, tmp_path):
     classes = (samples / 'coco200/semantic/classes.txt').read_text().splitlines()
     assert len(classes) == 133
     options = {
@@ -754,8 +939,12 @@ def test_upernet_recipe_runs(samples, tmp_path):
             'indices': 2 if split == 'train' else 1,
         }
         options |= {f'{split}_dataloader.dataset.{key}': value for key, value in dataset.items()}
-    runner = run(UPERNET, tmp_path, options | narrow_backbone())
+    runner = run(path, tmp_path, options | narrow_backbone())
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in runner.model.modules())
+    has_gradient = {
+        name.split('.')[0] for name, parameter in runner.model.named_parameters() if parameter.requires_grad
+    }
+    assert has_gradient == {'decode_head', 'auxiliary_head'} | (set() if path == FROZEN else {'backbone'})
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
 
 
@@ -776,7 +965,7 @@ def test_from_a_fine_tuned_classifier_to_upernet(samples, tmp_path, monkeypatch)
         pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
         options[f'{split}_dataloader.dataset'] = dict(_delete_=True, pipeline=pipeline, **dataset)
     options |= {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.interval': 1}
-    trained = run(ROOT / f'configs/imagenet/{FINETUNE_NAMES["atto"]}.py', tmp_path, options, checkpoint=True)
+    trained = run(path_of(FINETUNE_NAMES['atto']), tmp_path, options, checkpoint=True)
     # The head starts with almost no weights: all of 1000 classes are as likely.
     assert trained.message_hub.get_scalar('train/loss').data[0][0] == pytest.approx(math.log(1000), abs=0.01)
     assert trained.message_hub.get_scalar('val/accuracy/top5').current() >= 0

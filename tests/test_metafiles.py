@@ -59,8 +59,8 @@ def figures_of_the_page() -> dict[str, str]:
 def test_figures_of_the_page_are_those_of_the_metafiles():
     key = 'Figure in Paper'
     in_metafiles = {model['Config']: model['Metadata'][key] for _, model in MODELS if key in model['Metadata']}
-    # FCMAE (1600 and 800 epochs, sharded), fine-tuning, after 22k, Mask R-CNN, UperNet at 512 and 640.
-    assert len(in_metafiles) == (8 + 3 + 3) + 8 + 10 + 3 + (3 + 1)
+    # FCMAE (1600 and 800 epochs, sharded), fine-tuning, after 22k, Mask R-CNN, UperNet at 512 and 640, V1 beside V2.
+    assert len(in_metafiles) == (8 + 3 + 3) + 8 + 10 + 3 + (3 + 1) + 4
     assert figures_of_the_page() == in_metafiles
 
 
@@ -82,7 +82,8 @@ def test_models_are_those_of_their_configs():
         assert 'Results' not in model, name  # nothing was run in full, and the paper's figures are not ours
 
         cfg, metadata = load(path), model['Metadata']
-        assert metadata['Architecture'] == f'ConvNeXt V2 {cfg.model.backbone.arch}', name
+        network = {'ConvNeXt': 'ConvNeXt', 'ConvNeXtV2': 'ConvNeXt V2'}[cfg.model.backbone.type.split('.')[-1]]
+        assert metadata['Architecture'] == f'{network} {cfg.model.backbone.arch}', name
         # Of all GPUs and all iterations of a step. The checks for one process do not state it.
         images = cfg.get('auto_scale_lr', {}).get('base_batch_size', cfg.train_dataloader.batch_size)
         assert metadata['Batch Size'] == images, name

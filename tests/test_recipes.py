@@ -133,7 +133,7 @@ def test_find_recipes():
     toy = [f'toy/{method}_convnextv2-atto_toy-scenes.py' for method in ('fcmae', 'mask-rcnn', 'upernet')]
     assert find_recipes('toy-scenes') == find_recipes('toy/*') == toy
     assert find_recipes('toy/?ask*') == toy[1:2]
-    assert find_recipes('fcmae/*base*') == [FCMAE, FCMAE.replace('1600', '800')]
+    assert find_recipes('fcmae/*v2-base*') == [FCMAE, FCMAE.replace('1600', '800')]
     assert find_recipes('') == list_recipes()
     # A pattern is for the whole name.
     with pytest.raises(ConfigError, match=r"no recipe matches 'toy\?'"):
@@ -154,7 +154,7 @@ def test_figures_of_the_paper():
 
 
 def test_command_lists_recipes_with_figures(capsys):
-    run_command('configs', ['fcmae/*base*'])
+    run_command('configs', ['fcmae/*v2-base*'])
     assert capsys.readouterr().out.splitlines() == [
         f'{FCMAE}  top-1 84.9 (table 4)',
         f'{FCMAE.replace("1600", "800")}   top-1 84.6 (table 4)',

@@ -1,4 +1,4 @@
-"""Convert weights of a ConvNeXt V2 between the formats of this project, the official code, timm and others.
+"""Convert weights of a ConvNeXt V2 or V1 between the formats of this project, the official code, timm and others.
 
 The format of the input is detected. The backbone and a classifier's norm and linear layer are converted, bit for bit;
 what the new format has no room for is listed. (To start a training from such weights no conversion is needed, see
@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='path, URL or timm://NAME')
     parser.add_argument('target', help='file to write: .safetensors, or any other name for torch.save')
     parser.add_argument(
-        '--to', required=True, help='format of the new file: mmcnv2, official, timm, mmpretrain or transformers'
+        '--to',
+        required=True,
+        help='format of the new file: mmcnv2, official, timm, mmpretrain, transformers (of a ConvNeXt V2), '
+        '"transformers, ConvNext" or torchvision (of a ConvNeXt V1)',
     )
     parser.add_argument('--allow-pickle', action='store_true', help='read a source that could run code')
 

@@ -1,4 +1,4 @@
-"""Export a backbone to ONNX or to a program of torch.export, for batches and images of any size.
+"""Export a backbone, ConvNeXt V2 or V1, to ONNX or to a program of torch.export, for batches and images of any size.
 
 Depths and channels are those of the checkpoint, whose format is recognised (docs/how_to/weights.md). Input: ``images``
 (N, C, H, W) float32, normalised, H and W divisible by 32 and at least 64. Outputs: the maps of the stages in

@@ -23,7 +23,7 @@ def match_model(given: Mapping[str, Any], model: nn.Module) -> Match:
 
 
 def fits(match: Match, model: nn.Module) -> bool:
-    """Return whether enough fits: half of the tensors, every one of a ConvNeXt V2, and no backbone is another one."""
+    """Return whether enough fits: half of the tensors, every one of a ConvNeXt, and no backbone is another one."""
     own = model.state_dict()
     parts = tuple(_join(name, '') for name, _ in _convnexts(model))
     whole = {_join(name, key) for name, part in _convnexts(model) for key in part.state_dict()}

@@ -23,7 +23,7 @@ def check_pretrained(model: nn.Module | dict) -> None:
 
     Raises:
         ConfigError: If a file is missing or unreadable, has no key with the prefix, or fits less than half of the
-            tensors of the module. A ConvNeXt V2 must fit all but its output norms.
+            tensors of the module. A ConvNeXt, V2 or V1, must fit all but its output norms.
     """
     for setting, module, init_cfg in _initializers(without_values(model)):
         kind = init_cfg['type'] if isinstance(init_cfg['type'], str) else init_cfg['type'].__name__

@@ -1,0 +1,12 @@
+# UperNet from the weights of DINOv3, small. Their licence: see the config of base.
+_base_ = 'upernet_convnext-base-dinov3_8xb2-amp-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(
+        arch='small',
+        drop_path_rate=0.3,
+        init_cfg=dict(checkpoint='timm://convnext_small.dinov3_lvd1689m'),
+    ),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384),
+)
