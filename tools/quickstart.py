@@ -24,6 +24,7 @@ from PIL import Image
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.registry import MODELS
 from mmcnv2.toy_scenes import CLASSES
+from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
 from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map, draw_reconstructions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +53,13 @@ class Step:
 
 
 def training(name: str, task: str, work_dir: Path, expected_seconds: float, checkpoint: Path | None = None) -> Step:
-    """A run of tools/train.py, with the backbone from ``checkpoint`` if there is one."""
+    """A run of tools/train.py, with the backbone from ``checkpoint`` if there is one.
+
+    The pre-training is in bfloat16 where the processor multiplies in it.
+    """
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(CONFIGS[task]), '--work-dir', str(work_dir / name)]
+    if task == 'fcmae' and multiplies_bfloat16():
+        command.append('--amp')
     if checkpoint:
         init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
         command += ['--cfg-options', *(f'model.backbone.init_cfg.{key}={value}' for key, value in init_cfg.items())]
@@ -252,8 +258,9 @@ def write_report(work_dir: Path, steps: list[Step]) -> str:
         'FCMAE pre-training of ConvNeXt V2 atto on unlabelled toy scenes, then Mask R-CNN and UperNet, each trained '
         'from scratch and from the FCMAE checkpoint with the same budget and seed. Evaluated on the val split.'
     )
-    threads = f'{torch.get_num_threads()} CPU threads, torch {torch.__version__}'
-    (work_dir / 'report.md').write_text(f'# Quickstart\n\n{about}\n\n{tables}\n\n{threads}\n\n{pictures}\n')
+    precision = 'bfloat16' if multiplies_bfloat16() else 'float32'
+    machine = f'pre-training in {precision}, the rest in float32; {describe_processor()}; torch {torch.__version__}'
+    (work_dir / 'report.md').write_text(f'# Quickstart\n\n{about}\n\n{tables}\n\n{machine}\n\n{pictures}\n')
     return tables
 
 

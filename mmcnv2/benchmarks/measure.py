@@ -4,14 +4,18 @@ import gc
 import json
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
+
+Key = TypeVar('Key', bound=Hashable)
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
@@ -31,15 +35,27 @@ def choose_device(name: str) -> str:
     return name
 
 
+def warn_of_slow_types(device: str, dtypes: Sequence[str]) -> None:
+    """Say on stderr if the processor only emulates bfloat16.
+
+    Raises:
+        InputError: If float16 is to be measured on a CPU.
+    """
+    if torch.device(device).type == 'cpu' and 'fp16' in dtypes:
+        raise InputError('--dtype fp16 is for GPUs: take bf16 or fp32 on a CPU')
+    if torch.device(device).type == 'cpu' and 'bf16' in dtypes and not multiplies_bfloat16():
+        print(f'bf16 is emulated on {describe_processor()}: its speed there says nothing', file=sys.stderr)
+
+
 def autocast(device: str, dtype: str) -> torch.autocast:
     """Return the context in which forward runs; ``dtype`` is a key of ``DTYPES``."""
     return torch.autocast(torch.device(device).type, DTYPES[dtype], enabled=dtype != 'fp32')
 
 
 def seconds_per_step(
-    steps: Mapping[str, Callable[[], Any]], repeats: int, warmup: int, device: str
-) -> dict[str, float]:
-    """Return the median seconds of each step, by its name.
+    steps: Mapping[Key, Callable[[], Any]], repeats: int, warmup: int, device: str
+) -> dict[Key, float]:
+    """Return the median seconds of each step, by its key.
 
     The steps take turns, so that a drift of the machine's speed affects all of them.
 
@@ -49,7 +65,7 @@ def seconds_per_step(
         warmup: How many calls of each come before, untimed.
         device: Where they compute; it is waited for.
     """
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[Key, list[float]] = {name: [] for name in steps}
     for i in range(warmup + repeats):
         for name, step in steps.items():
             _synchronize(device)
@@ -102,7 +118,7 @@ def free(device: str) -> None:
 def environment(device: str) -> dict[str, str]:
     """Return machine and versions, which belong beside every table."""
     on_gpu = torch.device(device).type == 'cuda'
-    name = torch.cuda.get_device_name(device) if on_gpu else f'{_cpu()}, {torch.get_num_threads()} thread(s)'
+    name = torch.cuda.get_device_name(device) if on_gpu else describe_processor()
     return dict(device=name, python=platform.python_version(), torch=torch.__version__)
 
 
@@ -135,14 +151,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f'{value:.3g}' if value < 100 else f'{value:.0f}'
-
-
-def _cpu() -> str:
-    try:
-        with open('/proc/cpuinfo') as file:
-            return next(line.split(':')[1].strip() for line in file if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 def _synchronize(device: str) -> None:

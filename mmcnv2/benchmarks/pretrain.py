@@ -2,11 +2,12 @@
 
 The baseline, ``plain``, is the dense formulation of the paper written plainly (``plain_fcmae.py``), channels-last,
 eager. Every backend has the same weights, images and masks as the baseline, and must give the same loss before it is
-timed.
+timed. ``spark`` is mmpretrain's SparK with the same backbone: it masks, encodes and decodes in its own way.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from mmcnv2.models.sparse import PATCH_SIZE, random_mask
 from mmcnv2.registry import MODELS
 
 from . import plain_fcmae
-from .measure import Table, autocast, environment, free, memory, seconds_per_step
+from .flops import count_macs
+from .measure import DTYPES, Table, autocast, environment, free, memory, seconds_per_step
 
 PLAIN = 'plain'
+SPARK = 'spark'
+PRODUCT = 2048  # rows and columns of the matrix product whose speed is the measure
 TOLERANCE = dict(fp32=1e-4, bf16=3e-2, fp16=3e-2)  # relative, of the loss
-COLUMNS = ['arch', 'batch', 'backend', 'images/s', 'speed-up', 'MiB', 'memory']
+COLUMNS = ['arch', 'batch', 'dtype', 'backend', 'images/s', 'speed-up', 'of product', 'MiB', 'memory']
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,21 @@ class Workload:
 def benchmark(
     sizes: Sequence[tuple[str, int]],
     backends: Sequence[str],
-    workload: Workload,
+    workloads: Sequence[Workload],
     repeats: int,
     warmup: int,
     json: str | None = None,
 ) -> None:
-    """Print a table with a row for each size and implementation.
+    """Print a table with a row for each size, type and implementation.
+
+    Speed and memory are compared with the baseline in the first type. 'of product' is the speed of all multiply-adds
+    that the step needs (three times those of forward; nothing for removed positions but in 'plain' and 'dense') as a
+    share of the speed of a product of two matrices of 2048 x 2048 in the same type, measured in the same turns.
 
     Args:
         sizes: Arch and number of images of a step.
-        backends: Values of ``sparse_backend`` to compare with the baseline.
-        workload: What is timed.
+        backends: Values of ``sparse_backend`` to compare with the baseline, and 'spark'.
+        workloads: What is timed: the same in one type or several.
         repeats: Timed steps of each implementation.
         warmup: Untimed steps before these.
         json: File to write rows and environment to.
@@ -64,12 +72,13 @@ def benchmark(
     Raises:
         RuntimeError: If a backend gives another loss than the baseline.
     """
-    step = f'{workload.part}, {workload.dtype}, {workload.image_size} px, mask ratio {workload.mask_ratio}'
+    workload = workloads[0]
+    step = f'{workload.part}, {workload.image_size} px, mask ratio {workload.mask_ratio}'
     environment_ = environment(workload.device)
     table = Table(COLUMNS, json, environment=environment_, step=f'{step}, median of {repeats} steps')
     for arch, batch_size in sizes:
         try:
-            for row in compare(arch, batch_size, backends, workload, repeats, warmup):
+            for row in compare(arch, batch_size, backends, workloads, repeats, warmup):
                 table.add(**row)
         except torch.OutOfMemoryError:
             print(f'{arch} with a batch of {batch_size} does not fit into memory: take smaller --batch-sizes')
@@ -77,35 +86,61 @@ def benchmark(
 
 
 def compare(
-    arch: str, batch_size: int, backends: Sequence[str], workload: Workload, repeats: int, warmup: int
+    arch: str, batch_size: int, backends: Sequence[str], workloads: Sequence[Workload], repeats: int, warmup: int
 ) -> list[dict[str, Any]]:
     """Return the rows of a size, that of the baseline first. Errors are those of ``benchmark``."""
-    weights, batch = make_batch(arch, batch_size, workload)
+    device = workloads[0].device
+    weights, batch = make_batch(arch, batch_size, workloads[0])
+    steps = {
+        (workload.dtype, name): partial(Step, name, arch, weights, batch, workload)
+        for workload in workloads
+        for name in (PLAIN, *backends)
+    }
     memories, losses = {}, {}
-    for name in (PLAIN, *backends):
-        step = Step(name, arch, weights, batch, workload)
+    for (dtype, name), make in steps.items():
+        step = make()
         losses[name] = step().item()
         difference = abs(losses[name] - losses[PLAIN]) / abs(losses[PLAIN])
-        if not difference <= TOLERANCE[workload.dtype]:
+        if name != SPARK and not difference <= TOLERANCE[dtype]:
             raise RuntimeError(f'the loss of {name} is {losses[name]}, that of {PLAIN} {losses[PLAIN]}')
-        memories[name] = memory(step, step.model, workload.device)
+        memories[dtype, name] = memory(step, step.model, device)
         del step
-        free(workload.device)
+        free(device)
 
-    steps = {name: Step(name, arch, weights, batch, workload) for name in memories}
-    seconds = seconds_per_step(steps, repeats, warmup, workload.device)
+    timed: dict[Any, Callable[[], Any]] = {key: make() for key, make in steps.items()}
+    timed |= {dtype: _product(dtype, device) for dtype, _ in steps}
+    seconds = seconds_per_step(timed, repeats, warmup, device)
+    baseline = (workloads[0].dtype, PLAIN)
+    macs = {name: _macs(name, arch, batch, workloads[0]) for name in (PLAIN, *backends)}
     return [
         {
             'arch': arch,
             'batch': batch_size,
+            'dtype': dtype,
             'backend': name,
-            'images/s': batch_size / seconds[name],
-            'speed-up': seconds[PLAIN] / seconds[name],
-            'MiB': memories[name],
-            'memory': memories[name] / memories[PLAIN],
+            'images/s': batch_size / seconds[dtype, name],
+            'speed-up': seconds[baseline] / seconds[dtype, name],
+            'of product': macs[name] / PRODUCT**3 * seconds[dtype] / seconds[dtype, name] if macs[name] else '-',
+            'MiB': memories[dtype, name],
+            'memory': memories[dtype, name] / memories[baseline],
         }
-        for name in steps
+        for dtype, name in steps
     ]
+
+
+def _product(dtype: str, device: str) -> Callable[[], Tensor]:
+    a, b = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=DTYPES[dtype]) for _ in range(2))
+    return lambda: a @ b
+
+
+def _macs(name: str, arch: str, batch: tuple[Tensor, Tensor], workload: Workload) -> int:
+    """Return the multiply-adds of a step; 0: not counted."""
+    if name == SPARK:
+        return 0
+    images, mask = batch
+    backend = 'dense' if name == PLAIN else name
+    counts = count_macs(build(backend, arch, None, 'cpu'), (workload.image_size,) * 2, mask[:1], backend)
+    return 3 * len(images) * counts['backbone' if workload.part == 'encoder' else '']
 
 
 class Step:
@@ -114,7 +149,11 @@ class Step:
     def __init__(
         self, name: str, arch: str, weights: dict[str, Tensor], batch: tuple[Tensor, Tensor], workload: Workload
     ) -> None:
-        self.model: Any = build(name, arch, weights, workload.device)
+        if name == SPARK:  # with weights of its own
+            spark: Any = _spark(arch, workload.image_size)
+            self.model: Any = spark.to(workload.device, memory_format=torch.channels_last)
+        else:
+            self.model = build(name, arch, weights, workload.device)
         trained: Any = self.model.backbone if workload.part == 'encoder' else self.model
         self.loss = make_loss(self.model, name, workload.part)
         self.optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
@@ -152,10 +191,27 @@ def build(name: str, arch: str, weights: dict[str, Tensor] | None, device: str) 
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def _spark(arch: str, image_size: int) -> nn.Module:
+    """Build mmpretrain's SparK as its config for ConvNeXt V2 tiny sets it, but for the sizes."""
+    from mmpretrain.models import SparK  # optional
+
+    backbone = dict(type='SparseConvNeXt', arch=arch, drop_path_rate=0.0, out_indices=(0, 1, 2, 3))
+    return SparK(
+        input_size=image_size,
+        backbone=dict(backbone, gap_before_output=False, layer_scale_init_value=0.0, use_grn=True),
+        neck=dict(type='SparKLightDecoder', feature_dim=512, upsample_ratio=32, mid_channels=0, last_act=False),
+        head=dict(type='SparKPretrainHead', loss=dict(type='PixelReconstructionLoss', criterion='L2')),
+        enc_dec_norm_cfg=dict(type='SparseLN2d', eps=1e-6),
+        enc_dec_norm_dim=ARCHITECTURES[arch]['channels'][-1],
+    )
+
+
 def make_loss(model: Any, name: str, part: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the function of images and mask that gives the loss, a scalar."""
     if part == 'encoder':
         return lambda images, mask: model.backbone(images, mask)[-1].float().square().mean()
     if name == PLAIN:
         return model
+    if name == SPARK:
+        return lambda images, mask: model(images, [], mode='loss')['loss']  # it draws its own mask
     return lambda images, mask: model.loss(images, mask=mask)['loss']

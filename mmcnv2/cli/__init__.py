@@ -22,7 +22,7 @@ GROUPS = {
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
-        *('profile-pretrain', 'scaling-model', 'steady-state'),
+        *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
     ),
 }
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)

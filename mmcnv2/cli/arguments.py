@@ -49,7 +49,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='continue from this checkpoint; without a path, from the last whole one in the work dir, if it has any',
     )
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision; on a CPU in bfloat16, where the processor multiplies in it',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -119,9 +123,10 @@ def load_training_config(args: argparse.Namespace) -> Config:
     from mmcnv2.resuming import newest_whole_checkpoint
 
     cfg = load_config(args)
-    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
-        if cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
-            raise ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {cfg.optim_wrapper.type}')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if args.amp and wrapper not in ('AmpOptimWrapper', 'mmcnv2.BFloat16OptimWrapper'):
+        if wrapper != 'OptimWrapper':
+            raise ConfigError(f'--amp needs optim_wrapper.type OptimWrapper, got {wrapper}')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from mmcnv2.benchmarks.pretrain import Workload
 
 
-def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add device, dtype, number of steps and the JSON file."""
+def add_measuring_arguments(parser: argparse.ArgumentParser, several_dtypes: bool = False) -> None:
+    """Add device, dtype (one, or a list), number of steps and the JSON file."""
     parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
-    parser.add_argument('--dtype', default='fp32', help='fp32, bf16 or fp16, the last two under autocast')
+    many: dict = dict(nargs='+', default=['fp32']) if several_dtypes else dict(default='fp32')
+    which = 'one or more of ' if several_dtypes else ''
+    parser.add_argument(
+        '--dtype', **many, help=f'{which}fp32, bf16, fp16, the last two under autocast (default: fp32)'
+    )
     parser.add_argument('--repeats', type=int, default=7, help='timed steps of each implementation (default: 7)')
     parser.add_argument('--warmup', type=int, default=2, help='untimed steps before them (default: 2)')
     parser.add_argument('--json', metavar='FILE', help='write rows and environment to this file, after every row')
@@ -26,7 +30,7 @@ def check_measuring_arguments(args: argparse.Namespace) -> None:
     Raises:
         InputError: Names the argument and its value.
     """
-    from mmcnv2.benchmarks.measure import DTYPES, choose_device
+    from mmcnv2.benchmarks.measure import DTYPES, choose_device, warn_of_slow_types
 
     from .arguments import check_choices, check_positive
 
@@ -35,9 +39,10 @@ def check_measuring_arguments(args: argparse.Namespace) -> None:
     if args.warmup < 0:
         raise InputError(f'--warmup must be at least 0, got {args.warmup}')
     args.device = choose_device(args.device)
+    warn_of_slow_types(args.device, [args.dtype] if isinstance(args.dtype, str) else args.dtype)
 
 
-def add_pretraining_arguments(parser: argparse.ArgumentParser) -> None:
+def add_pretraining_arguments(parser: argparse.ArgumentParser, several_dtypes: bool = False) -> None:
     """Add what defines pre-training steps to measure."""
     parser.add_argument('--archs', nargs='+', default=['atto', 'tiny'], help='atto to huge (default: atto tiny)')
     parser.add_argument(
@@ -61,14 +66,20 @@ def add_pretraining_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
     parser.add_argument('--mask-ratio', type=float, default=0.6, help='share of removed patches (default: 0.6)')
-    add_measuring_arguments(parser)
+    add_measuring_arguments(parser, several_dtypes)
 
 
-def read_pretraining_arguments(args: argparse.Namespace) -> tuple[list[tuple[str, int]], Workload]:
+def read_pretraining_arguments(
+    args: argparse.Namespace, peers: tuple[str, ...] = ()
+) -> tuple[list[tuple[str, int]], list[Workload]]:
     """Check what ``add_pretraining_arguments`` has added.
 
+    Args:
+        args: The arguments.
+        peers: Values of ``--backends`` besides those of ``sparse_backend``.
+
     Returns:
-        Arch and batch size of each size to measure, and what a step computes.
+        Arch and batch size of each size to measure, and what a step computes, for each type.
 
     Raises:
         InputError: Names the argument and its value.
@@ -81,7 +92,7 @@ def read_pretraining_arguments(args: argparse.Namespace) -> tuple[list[tuple[str
     from .arguments import check_choices, check_positive
 
     check_choices(args, 'archs', ARCHITECTURES)
-    check_choices(args, 'backends', BACKENDS)
+    check_choices(args, 'backends', (*BACKENDS, *peers))
     check_positive(args, 'batch_sizes')
     batch_sizes = args.batch_sizes * len(args.archs) if len(args.batch_sizes) == 1 else args.batch_sizes
     if len(batch_sizes) != len(args.archs):
@@ -89,8 +100,9 @@ def read_pretraining_arguments(args: argparse.Namespace) -> tuple[list[tuple[str
     check_image_sizes(args, 'image_size')
     random_mask(1, (args.image_size // PATCH_SIZE,) * 2, args.mask_ratio)  # raises what is wrong with the ratio
     check_measuring_arguments(args)
-    workload = Workload(args.part, args.image_size, args.mask_ratio, args.device, args.dtype)
-    return list(zip(args.archs, batch_sizes, strict=True)), workload
+    dtypes = [args.dtype] if isinstance(args.dtype, str) else args.dtype
+    workloads = [Workload(args.part, args.image_size, args.mask_ratio, args.device, dtype) for dtype in dtypes]
+    return list(zip(args.archs, batch_sizes, strict=True)), workloads
 
 
 def check_image_sizes(args: argparse.Namespace, name: str) -> None:

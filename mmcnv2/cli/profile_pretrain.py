@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> None:
 
     from .benchmark_arguments import read_pretraining_arguments
 
-    sizes, workload = read_pretraining_arguments(args)
+    sizes, (workload,) = read_pretraining_arguments(args)
     profile(sizes, args.backends, workload, args.repeats, args.warmup, args.json)

@@ -7,10 +7,11 @@ from .hooks import (
     ReconstructionHook,
     ThroughputHook,
 )
-from .optimizers import LayerDecayOptimWrapperConstructor
+from .optimizers import BFloat16OptimWrapper, LayerDecayOptimWrapperConstructor
 from .strategies import FSDPStrategy
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'CheckpointHook',
     'FSDPStrategy',
     'LayerDecayOptimWrapperConstructor',

@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmcnv2.utils.errors import ConfigError
+from mmcnv2.utils.processor import multiplies_bfloat16
 
 from .console import BriefConsole
 from .hooks import SummaryHook
@@ -84,7 +85,7 @@ def _leave_out_late_schedulers(cfg: Config) -> None:
 
 
 def _adapt_to_cpu(cfg: Config) -> None:
-    """Join processes by gloo; turn off synchronised batch norm and mixed precision, which a CPU does not have."""
+    """Join processes by gloo; change what a CPU does not have: synchronised batch norm, float16, mixed precision."""
     launcher = cfg.get('launcher')  # which the Python API need not set
     if launcher == 'slurm':
         _set_variables_of_torchrun()
@@ -94,10 +95,26 @@ def _adapt_to_cpu(cfg: Config) -> None:
         _replace_sync_bn(cfg.model)
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
-        warnings.warn('no GPU: training in fp32 instead of mixed precision', stacklevel=2)
+        _adapt_mixed_precision(optim_wrapper)
+    for split in ('val', 'test'):
+        loop = cfg.get(f'{split}_cfg') or {}
+        # MMEngine would compute all of the model in bfloat16, which mmcv's operators do not know.
+        if loop.pop('fp16', False):
+            warnings.warn(f'no GPU: {split}_cfg.fp16 is ignored, evaluating in fp32', stacklevel=2)
+
+
+def _adapt_mixed_precision(optim_wrapper: dict) -> None:
+    """Replace ``AmpOptimWrapper``: by bfloat16 where the processor multiplies in it, else by fp32."""
+    dtype = str(optim_wrapper.pop('dtype', None) or 'float16').removeprefix('torch.')
+    for key in ('loss_scale', 'use_fsdp'):
+        optim_wrapper.pop(key, None)
+    if dtype in ('float16', 'bfloat16') and multiplies_bfloat16():
+        optim_wrapper['type'] = 'mmcnv2.BFloat16OptimWrapper'  # which logs it
+        if dtype == 'float16':
+            warnings.warn('no GPU: mixed precision in bfloat16 instead of float16', stacklevel=3)
+    else:
         optim_wrapper['type'] = 'OptimWrapper'
-        for key in ('dtype', 'loss_scale', 'use_fsdp'):
-            optim_wrapper.pop(key, None)
+        warnings.warn('no GPU: training in fp32 instead of mixed precision', stacklevel=3)
 
 
 def _set_variables_of_torchrun() -> None:

@@ -8,12 +8,13 @@ from helpers.commands import call, refusal
 from helpers.models import ARCH, build_fcmae, case, double_weights, error
 from helpers.processes import run_forked
 
-from mmcnv2.benchmarks import plain_fcmae, pretrain
+from mmcnv2.benchmarks import measure, plain_fcmae, pretrain
 from mmcnv2.benchmarks.data import one_thread
 from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.models.sparse import random_mask
+from mmcnv2.utils.errors import InputError
 
-COLUMNS = ['arch', 'batch', 'backend', 'images/s', 'speed-up', 'MiB', 'memory']
+COLUMNS = ['arch', 'batch', 'dtype', 'backend', 'images/s', 'speed-up', 'of product', 'MiB', 'memory']
 SMALL = ('--archs', 'atto', '--batch-sizes', 2, '--image-size', 64, '--repeats', 1, '--warmup', 0)
 BACKENDS = ('--backends', 'dense', 'torch')
 
@@ -36,7 +37,7 @@ def test_a_row_for_every_backend(root, tmp_path, capfd, part):
 
     report = json.loads((tmp_path / 'rows.json').read_text())
     assert report['environment']['torch'] == torch.__version__
-    assert report['step'].startswith(f'{part}, fp32, 64 px, mask ratio 0.6')
+    assert report['step'].startswith(f'{part}, 64 px, mask ratio 0.6')
     plain, dense, tokens = report['rows']
     assert [row['backend'] for row in report['rows']] == ['plain', 'dense', 'torch']
     for row in report['rows']:
@@ -60,7 +61,58 @@ def test_a_backend_that_computes_something_else_is_not_timed(monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
     workload = pretrain.Workload('encoder', 64, 0.6, 'cpu', 'fp32')
     with one_thread(), pytest.raises(RuntimeError, match=r'the loss of torch is .*, that of plain '):
-        pretrain.compare('atto', 1, ['dense', 'torch'], workload, repeats=1, warmup=0)
+        pretrain.compare('atto', 1, ['dense', 'torch'], [workload], repeats=1, warmup=0)
+
+
+def test_types_are_compared_with_the_baseline_in_the_first(monkeypatch):
+    monkeypatch.setattr(pretrain, 'PRODUCT', 64)  # in emulated bfloat16, 2048 takes a minute
+    monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
+    workloads = [pretrain.Workload('encoder', 64, 0.6, 'cpu', dtype) for dtype in ('fp32', 'bf16')]
+    with one_thread():
+        rows = pretrain.compare('atto', 2, ['torch'], workloads, repeats=1, warmup=0)
+    expected = [(dtype, name) for dtype in ('fp32', 'bf16') for name in ('plain', 'torch')]
+    assert [(row['dtype'], row['backend']) for row in rows] == expected
+    plain, tokens, _, in_bfloat16 = rows
+    assert in_bfloat16['speed-up'] == pytest.approx(in_bfloat16['images/s'] / plain['images/s'])
+    assert in_bfloat16['memory'] == pytest.approx(in_bfloat16['MiB'] / plain['MiB'])
+    # One of four patches is visible, and the encoder has a quarter of the multiply-adds.
+    share = (tokens['of product'] / tokens['images/s']) / (plain['of product'] / plain['images/s'])
+    assert share == pytest.approx(0.25)
+
+
+@pytest.mark.slow
+def test_mmpretrains_spark():
+    workload = pretrain.Workload('whole', 64, 0.6, 'cpu', 'fp32')
+    with one_thread():
+        _, spark = pretrain.compare('atto', 1, ['spark'], [workload], repeats=1, warmup=0)
+    assert (spark['backend'], spark['of product']) == ('spark', '-')
+    assert spark['images/s'] > 0 and spark['MiB'] > 0
+
+
+def test_a_step_of_the_products_speed_has_a_share_of_one(monkeypatch):
+    """A step of as many multiply-adds as the product, which takes as long."""
+    monkeypatch.setattr(pretrain, '_macs', lambda *_: pretrain.PRODUCT**3)
+    monkeypatch.setattr(pretrain, 'seconds_per_step', lambda steps, *_: dict.fromkeys(steps, 2.0))
+    monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
+    workload = pretrain.Workload('encoder', 64, 0.6, 'cpu', 'fp32')
+    with one_thread():
+        rows = pretrain.compare('atto', 1, ['torch'], [workload], repeats=1, warmup=0)
+    assert [row['of product'] for row in rows] == [1, 1]
+
+
+def test_the_encoder_of_spark_is_not_measured():
+    message = refusal('benchmark-pretrain', '--backends', 'spark', '--part', 'encoder')
+    assert '--backends spark needs --part whole' in message
+
+
+def test_emulated_types(monkeypatch, capsys):
+    monkeypatch.setattr(measure, 'multiplies_bfloat16', lambda: False)
+    measure.warn_of_slow_types('cpu', ['fp32'])
+    assert not capsys.readouterr().err
+    measure.warn_of_slow_types('cpu', ['fp32', 'bf16'])
+    assert 'bf16 is emulated on ' in capsys.readouterr().err
+    with pytest.raises(InputError, match='--dtype fp16 is for GPUs: take bf16 or fp32 on a CPU'):
+        measure.warn_of_slow_types('cpu', ['fp16'])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +129,7 @@ def test_a_backend_that_computes_something_else_is_not_timed(monkeypatch):
             ('--archs', 'tiny', 'small'),
             "--archs must be one of atto, femto, pico, nano, tiny, base, large, huge, got 's",
         ),
-        (('--backends', 'cuda'), "--backends must be one of auto, dense, spconv, torch, triton, got 'cuda'"),
+        (('--backends', 'cuda'), '--backends must be one of auto, dense, spconv, torch, triton'),
         (('--dtype', 'fp64'), "--dtype must be one of fp32, bf16, fp16, got 'fp64'"),
         (('--device', 'cuda:99'), '--device must be one of auto, cpu'),
     ],

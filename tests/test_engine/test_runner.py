@@ -58,3 +58,37 @@ def test_deepspeed_cannot_scale_the_learning_rate(root):
     cfg.auto_scale_lr.enable = True
     with pytest.raises(ConfigError, match=r'DeepSpeedStrategy does not scale .* set optim_wrapper\.optimizer\.lr'):
         build_runner(cfg)
+
+
+FCMAE = 'configs/fcmae/fcmae_convnextv2-atto_64xb64-amp-coslr-1600e_in1k.py'
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'capable', 'kind', 'message'),
+    [
+        (FCMAE, True, 'mmcnv2.BFloat16OptimWrapper', None),
+        (UPERNET, True, 'mmcnv2.BFloat16OptimWrapper', 'no GPU: mixed precision in bfloat16 instead of float16'),
+        (FCMAE, False, 'OptimWrapper', 'no GPU: training in fp32 instead of mixed precision'),
+        (UPERNET, False, 'OptimWrapper', 'no GPU: training in fp32 instead of mixed precision'),
+    ],
+)
+def test_mixed_precision_without_a_gpu(root, monkeypatch, recwarn, recipe, capable, kind, message):
+    """bfloat16 where the processor multiplies in it; recipes of pre-training ask for it, others for float16."""
+    monkeypatch.setattr('mmcnv2.engine.runner.multiplies_bfloat16', lambda: capable)
+    cfg = Config.fromfile(root / recipe)
+    cfg.runner_type, cfg.launcher = 'RunnerThatKeepsItsConfig', 'none'
+    given = Config.fromfile(root / recipe).optim_wrapper
+    runner = build_runner(cfg)
+    kept = {key: given[key] for key in given if key not in ('type', 'dtype', 'loss_scale')}
+    assert runner.cfg.optim_wrapper == dict(kept, type=kind)
+    said = [str(warning.message) for warning in recwarn if 'no GPU' in str(warning.message)]
+    assert said == ([] if message is None else [message])
+
+
+def test_evaluation_without_a_gpu_is_in_float32(root, recwarn):
+    """MMEngine would compute heads in bfloat16, too, and RoIAlign does not know it."""
+    cfg = Config.fromfile(root / UPERNET)
+    cfg.runner_type, cfg.launcher = 'RunnerThatKeepsItsConfig', 'none'
+    cfg.val_cfg.fp16 = True
+    assert 'fp16' not in build_runner(cfg).cfg.val_cfg
+    assert any('no GPU: val_cfg.fp16 is ignored' in str(warning.message) for warning in recwarn)

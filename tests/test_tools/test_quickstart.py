@@ -47,6 +47,18 @@ def test_a_failed_step_ends_with_its_log(quickstart, tmp_path):
         quickstart.run(step, 1, [step], tmp_path)
 
 
+@pytest.mark.parametrize('bfloat16', [True, False])
+def test_bfloat16_where_the_processor_multiplies_in_it(quickstart, tmp_path, monkeypatch, bfloat16):
+    monkeypatch.setattr(quickstart, 'multiplies_bfloat16', lambda: bfloat16)
+    monkeypatch.setattr(quickstart, 'METRICS', {})
+    for task in quickstart.CONFIGS:
+        assert ('--amp' in quickstart.training(task, task, tmp_path, 1).command) == (bfloat16 and task == 'fcmae')
+    quickstart.write_report(tmp_path, [])
+    precision = 'bfloat16' if bfloat16 else 'float32'
+    expected = f'pre-training in {precision}, the rest in float32; {quickstart.describe_processor()}; torch '
+    assert expected in (tmp_path / 'report.md').read_text()
+
+
 def test_pretrained_steps_name_the_checkpoint(quickstart, tmp_path):
     command = quickstart.training('upernet_fcmae', 'upernet', tmp_path, 1, tmp_path / 'epoch_1.pth').command
     assert command[command.index('--cfg-options') + 1 :] == [

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+import torch
 from helpers.launching import launch, launch_forked, succeeded
 from helpers.processes import run_forked
 from helpers.small_run import differences
@@ -128,6 +129,29 @@ def test_downstream(root, folder, toy_scenes, task):
     launch_forked(root, 'tools/train.py', config, '--work-dir', resumed, '--resume')
     assert not (resumed / 'iter_1.pth').exists()
     assert differences(load(whole / 'iter_4.pth'), load(resumed / 'iter_4.pth')) == []
+
+
+BFLOAT16 = """
+_base_ = 'fcmae.py'
+optim_wrapper = dict(type='mmcnv2.BFloat16OptimWrapper')
+train_cfg = dict(max_epochs=1)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))
+"""
+
+
+def test_in_bfloat16(root, folder):
+    """--amp takes the wrapper as it is; weights and the state of the optimizer are float32."""
+    (folder / 'bfloat16.py').write_text(BFLOAT16)
+    whole, resumed = folder / 'bfloat16', folder / 'bfloat16_from_3'
+    done = launch_forked(root, 'tools/train.py', folder / 'bfloat16.py', '--work-dir', whole, '--amp')
+    assert 'mixed precision: bfloat16 on ' in done.stdout + done.stderr
+    resumed.mkdir()
+    (resumed / 'iter_3.pth').write_bytes((whole / 'iter_3.pth').read_bytes())
+    launch_forked(root, 'tools/train.py', folder / 'bfloat16.py', '--work-dir', resumed, '--resume', '--amp')
+    assert not (resumed / 'iter_2.pth').exists()
+    last = load(whole / 'iter_8.pth')
+    assert differences(last, load(resumed / 'iter_8.pth')) == []
+    assert {value.dtype for value in last['state_dict'].values()} == {torch.float32}
 
 
 PREEMPTED = """

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmcnv2.utils.errors import InputError
 
-from ..layers import is_recorded
+from ..layers import is_recorded, layer_norm
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
 from ..sparse.backends import check_backend
 from ..weights.matching import match_state_dicts
@@ -48,7 +48,7 @@ class Block(nn.Module):
         """Apply the block to tokens (N, ..., C), placed as ``layout`` says, and return the same shape."""
         shortcut = x
         x = layout.depthwise_conv(x, self.dwconv)
-        x = self.norm(x)
+        x = layer_norm(x, self.norm)
         x = self.mlp(x, layout.removed(x))
         return shortcut + self.drop_path(x)
 
@@ -83,8 +83,8 @@ class Downsample(nn.Sequential):
         """Downsample tokens (N, ..., c_in) to (N, ..., c_out)."""
         first, second = self
         if self.is_stem:
-            return second(layout.patch_conv(x, cast(nn.Conv2d, first)))
-        return layout.patch_conv(first(x), cast(nn.Conv2d, second))
+            return layer_norm(layout.patch_conv(x, cast(nn.Conv2d, first)), cast(nn.LayerNorm, second))
+        return layout.patch_conv(layer_norm(x, cast(nn.LayerNorm, first)), cast(nn.Conv2d, second))
 
 
 class Stage(nn.Sequential):
@@ -195,7 +195,7 @@ class ConvNeXtBase(BaseModule):
             x = self.downsample_layers[i](x, layout)
             x = self.stages[i](x, layout, self.with_cp)
             if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(x) if self.out_norm else x
+                out = layer_norm(x, getattr(self, f'norm{i}')) if self.out_norm else x
                 # mmcv's operators, RoIAlign among them, read memory as NCHW whatever the strides are.
                 outs.append(layout.unpack(out).contiguous())
         return tuple(outs)
