@@ -7,7 +7,7 @@ model = dict(
         # All four stages with their output norms: evaluation mode, no gradients. Drop path would be of no effect.
         # The weights have no norms of maps, so these keep weight 1 and bias 0: each position is normalised over its
         # channels, which gives the heads values of the size that they are made for. A trained weight and bias
-        # could do no more: convolutions with batch norm take the maps and can have the same effect.
+        # could do no more, zero padding aside: convolutions with batch norm take the maps and can have its effect.
         frozen_stages=4,
         drop_path_rate=0.0,
     ),
