@@ -20,6 +20,7 @@ GROUPS = {
     'train and evaluate': ('train', 'test', 'check', 'configs'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
+    'representation': ('diversity',),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
