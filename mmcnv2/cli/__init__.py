@@ -18,6 +18,7 @@ from .errors import errors_in_one_line
 
 GROUPS = {
     'train and evaluate': ('train', 'test', 'check', 'configs'),
+    'judge a representation': ('knn', 'linear'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
     'representation': ('diversity',),

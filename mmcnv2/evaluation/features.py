@@ -1,13 +1,12 @@
 """Pooled features of images from a frozen backbone: what kNN, the linear probe and the embeddings start from.
 
-Images are read as ImageNet is evaluated: the shorter side becomes 256/224 of the image size, the middle is cut out, and
-mean and deviation are ImageNet's. A map is averaged over its positions; several stages are concatenated as they are.
-Only one batch of images is in memory at a time (and what the workers have ready).
+Images are read as ImageNet is evaluated: the shorter side becomes 256/224 of the image size, the middle is cut out,
+and mean and deviation are ImageNet's. A map is averaged over its positions; several stages are concatenated as they
+are. Only one batch of images is in memory at a time (and what the workers have ready).
 """
 
 import datetime
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +50,7 @@ class Sample:
 
 
 def image_batches(
-    samples: Sequence[Sample], image_size: int = 224, batch_size: int = 32, num_workers: int = 0
+    samples: Sequence[Sample], image_size: int = 224, batch_size: int = 16, num_workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Read samples in their order, batch by batch.
 
@@ -100,7 +99,7 @@ def pooled_features(
     backbone: nn.Module,
     samples: Sequence[Sample],
     image_size: int = 224,
-    batch_size: int = 32,
+    batch_size: int = 16,
     num_workers: int = 0,
     progress: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -126,7 +125,7 @@ def gather_features(
     backbones: Mapping[str, nn.Module],
     samples: Sequence[Sample],
     image_size: int = 224,
-    batch_size: int = 32,
+    batch_size: int = 16,
     num_workers: int = 0,
     progress: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -173,7 +172,7 @@ def random_backbone(backbone: 'ConvNeXtV2', seed: int = 0) -> 'ConvNeXtV2':
 
 
 def centre_window(height: int, width: int) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the square in the middle of an image, ``CENTRE_CROP`` of its shorter side."""
+    """Return top, left, height and width of the square in the middle, ``CENTRE_CROP`` of the shorter side."""
     side = max(1, round(min(height, width) * CENTRE_CROP))
     return (height - side) // 2, (width - side) // 2, side, side
 
@@ -242,8 +241,3 @@ def reported(batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Iterator[t
             rate = done / (now - start)
             left = datetime.timedelta(seconds=round((total - done) / rate))
             print(f'features: {done} of {total} images, {rate:.0f} images/s, ETA {left}', file=sys.stderr, flush=True)
-
-
-def default_workers() -> int:
-    """Return how many processes should read images: one for each core that this process may use, at most 8."""
-    return min(8, len(os.sched_getaffinity(0)))
