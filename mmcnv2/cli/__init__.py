@@ -21,6 +21,7 @@ GROUPS = {
     'judge a representation': ('knn', 'linear'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
+    'representation': ('diversity',),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),

@@ -4,12 +4,15 @@ import argparse
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config, DictAction
 
 from mmcnv2.recipes import recipe_path, similar_recipe
-from mmcnv2.utils.errors import ConfigError, InputError
+from mmcnv2.utils.errors import ConfigError, InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from mmcnv2.evaluation.features import Sample
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +142,26 @@ def load_training_config(args: argparse.Namespace) -> Config:
         if args.resume == 'auto':
             cfg.load_from = newest_whole_checkpoint(cfg.work_dir, args.allow_pickle)
     return cfg
+
+
+def image_folder(folder: str, most: int | None = None) -> 'list[Sample]':
+    """Return the images of a folder and its sub-folders, in the order of their paths.
+
+    Args:
+        folder: The value of ``--images``.
+        most: At most so many, spread evenly; None: all.
+
+    Raises:
+        MissingFileError: If there is no such folder or no image in it.
+    """
+    from mmcnv2.datasets import UnlabelledImages
+    from mmcnv2.evaluation.features import Sample
+
+    if not Path(folder).is_dir():
+        raise MissingFileError(f'--images {folder}: no such folder (from {os.getcwd()!r})')
+    dataset = UnlabelledImages(data_root=folder)
+    count = len(dataset) if most is None else min(most, len(dataset))
+    return [Sample(dataset.get_data_info(i * len(dataset) // count)['img_path']) for i in range(count)]
 
 
 def check_positive(args: argparse.Namespace, *names: str) -> None:

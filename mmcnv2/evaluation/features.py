@@ -9,7 +9,7 @@ import datetime
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def pooled_features(
         Indices into ``samples`` (n,) int64, and features (n, D) float32 on the CPU. Unreadable images are left out.
     """
     batches = image_batches(samples, image_size, batch_size, num_workers)
-    for indices, images in _reported(batches, len(samples)) if progress else batches:
+    for indices, images in reported(batches, len(samples)) if progress else batches:
         yield indices, pool(backbone, images)
 
 
@@ -148,7 +148,7 @@ def gather_features(
     kept: list[Tensor] = []
     features: dict[str, list[Tensor]] = {name: [] for name in backbones}
     batches = image_batches(samples, image_size, batch_size, num_workers)
-    for indices, images in _reported(batches, len(samples)) if progress else batches:
+    for indices, images in reported(batches, len(samples)) if progress else batches:
         kept.append(indices)
         for name, backbone in backbones.items():
             features[name].append(pool(backbone, images))
@@ -225,8 +225,13 @@ def _collate(items: list[tuple[int, Any]]) -> tuple[Tensor, Tensor, dict[str, st
     return torch.tensor([index for index, _ in read], dtype=torch.long), images, errors
 
 
-def _reported(batches: Iterator[tuple[Tensor, Tensor]], total: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches, and say now and then how many of all images are done and how long the others will take."""
+def reported(batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches; every 10 seconds, say on stderr how many images are done and how long the others will take.
+
+    Args:
+        batches: Indices of images and something computed from these, as ``image_batches`` yields them.
+        total: How many images there are.
+    """
     start = said = time.monotonic()
     for indices, images in batches:
         yield indices, images  # comes back when its features are computed

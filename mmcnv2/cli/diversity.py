@@ -1,0 +1,88 @@
+"""Compare the channels of every layer with each other, to see whether a network collapses.
+
+As in arXiv 2301.00808, section 4 and figure 4. A layer is what a block computes after its expansion to 4C channels and
+GELU, before GRN if it has one. Its distance is the mean of (1 - cos)/2 over all pairs of channels, then over the
+images: 0 if all are alike, 0.5 if they are orthogonal. A network that collapses has a curve near 0 in some layers.
+Dead channels are zero or constant over all positions of all images (standard deviation at most 0.001 of the layer's);
+saturated ones hardly leave their mean (standard deviation at most 0.1 of it). Beside the checkpoints there is the same
+network with random weights.
+"""
+
+import argparse
+
+EXAMPLES = (
+    'work_dirs/fcmae/epoch_1600.pth --images data/imagenet/val --picture diversity.png --json diversity.json',
+    'v1/epoch_800.pth v2/epoch_800.pth timm://convnextv2_atto.fcmae --images photos --picture diversity.png',
+)
+
+RANDOM = 'random weights'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('checkpoints', nargs='+', metavar='checkpoint', help='path, URL or timm://NAME')
+    parser.add_argument('--images', required=True, metavar='DIR', help='folder of images, with its sub-folders')
+    parser.add_argument('--picture', metavar='FILE', help='draw a curve for each checkpoint, e.g. FILE.png')
+    parser.add_argument('--json', metavar='FILE', help='write all rows')
+    parser.add_argument(
+        '--max-images', type=int, default=1000, help='at most so many, spread over the folder (default: 1000)'
+    )
+    parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
+    parser.add_argument('--batch-size', type=int, default=16, help='(default: 16)')
+    parser.add_argument('--workers', type=int, help='processes that read images (default: one for each core, up to 8)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument('--after-grn', action='store_true', help='measure behind GRN')
+
+
+def run(args: argparse.Namespace) -> None:
+    import json
+    from contextlib import ExitStack
+
+    from mmcnv2.apis import get_backbone
+    from mmcnv2.benchmarks.measure import choose_device
+    from mmcnv2.evaluation.diversity import DiversityProbe
+    from mmcnv2.evaluation.features import default_workers, image_batches, pool, random_backbone, reported
+    from mmcnv2.utils.errors import InputError
+    from mmcnv2.utils.files import written_whole
+    from mmcnv2.visualization.diversity import draw_diversity
+
+    from .arguments import check_positive, image_folder
+
+    check_positive(args, 'max_images', 'batch_size')
+    samples = image_folder(args.images, args.max_images)
+    device = choose_device(args.device)
+    backbones = {checkpoint: get_backbone(checkpoint) for checkpoint in args.checkpoints}
+    for backbone in list(backbones.values()):
+        name = f'{RANDOM}: {type(backbone).__name__}, channels {", ".join(map(str, backbone.channels))}'
+        backbones.setdefault(name, random_backbone(backbone))
+    probes = {name: DiversityProbe(backbone.to(device), args.after_grn) for name, backbone in backbones.items()}
+    workers = default_workers() if args.workers is None else args.workers
+    batches = image_batches(samples, args.image_size, args.batch_size, workers)
+    num_images = 0
+    with ExitStack() as stack:
+        for probe in probes.values():
+            stack.enter_context(probe)
+        for indices, images in reported(batches, len(samples)):
+            num_images += len(indices)
+            for backbone in backbones.values():
+                pool(backbone, images)
+    if not num_images:
+        raise InputError(f'--images {args.images}: none of {len(samples)} images can be read')
+
+    networks = {name: probe.result() for name, probe in probes.items()}
+    print(f'{num_images} images of {args.images}')
+    for name, layers in networks.items():
+        lowest = min(layers, key=lambda layer: layer.distance)
+        channels = sum(layer.channels for layer in layers)
+        print(
+            f'{name}: distance {sum(layer.distance for layer in layers) / len(layers):.3f} (mean of {len(layers)} '
+            f'layers), lowest {lowest.distance:.3f} in {lowest.layer}; {sum(layer.dead for layer in layers)} dead and '
+            f'{sum(layer.saturated for layer in layers)} saturated of {channels} channels'
+        )
+    rows = {name: [layer._asdict() for layer in layers] for name, layers in networks.items()}
+    if args.json:
+        place = 'after GRN' if args.after_grn else 'before GRN'
+        settings = dict(images=args.images, num_images=num_images, image_size=args.image_size, place=place)
+        with written_whole(args.json) as path:
+            path.write_text(json.dumps(dict(**settings, networks=rows), indent=1))
+    if args.picture:
+        draw_diversity(rows, args.picture, reference=RANDOM)
