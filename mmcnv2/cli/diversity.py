@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
     parser.add_argument('--batch-size', type=int, default=16, help='(default: 16)')
-    parser.add_argument('--workers', type=int, help='processes that read images (default: one for each core, up to 8)')
+    parser.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
     parser.add_argument('--after-grn', action='store_true', help='measure behind GRN')
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from mmcnv2.apis import get_backbone
     from mmcnv2.benchmarks.measure import choose_device
     from mmcnv2.evaluation.diversity import DiversityProbe
-    from mmcnv2.evaluation.features import default_workers, image_batches, pool, random_backbone, reported
+    from mmcnv2.evaluation.features import image_batches, pool, random_backbone, reported
     from mmcnv2.utils.errors import InputError
     from mmcnv2.utils.files import written_whole
     from mmcnv2.visualization.diversity import draw_diversity
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         name = f'{RANDOM}: {type(backbone).__name__}, channels {", ".join(map(str, backbone.channels))}'
         backbones.setdefault(name, random_backbone(backbone))
     probes = {name: DiversityProbe(backbone.to(device), args.after_grn) for name, backbone in backbones.items()}
-    workers = default_workers() if args.workers is None else args.workers
+    workers = args.workers if args.workers is not None else 0 if device == 'cpu' else 8
     batches = image_batches(samples, args.image_size, args.batch_size, workers)
     num_images = 0
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""ConvNeXt V2 (arXiv 2301.00808): the only definition of the network, dense and masked."""
+"""ConvNeXt V2 (arXiv 2301.00808): its block and its sizes. All else is in ``skeleton.py``."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
