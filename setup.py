@@ -51,6 +51,7 @@ setup(
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
         'mmpretrain': ['onedl-mmpretrain'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+        'parquet': ['pyarrow'],
         'safetensors': ['safetensors'],
         'spconv': ['spconv'],
         'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch

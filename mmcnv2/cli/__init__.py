@@ -18,10 +18,9 @@ from .errors import errors_in_one_line
 
 GROUPS = {
     'train and evaluate': ('train', 'test', 'check', 'configs'),
-    'judge a representation': ('knn', 'linear'),
+    'judge a representation': ('knn', 'linear', 'diversity', 'embed'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('make-toy-scenes', 'make-shards', 'index-shards'),
-    'representation': ('diversity',),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),

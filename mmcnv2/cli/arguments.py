@@ -144,6 +144,33 @@ def load_training_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def add_feature_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how images are read and computed, for ``check_feature_arguments``."""
+    parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
+    parser.add_argument('--batch-size', type=int, default=16, help='images computed at a time (default: 16)')
+    parser.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
+    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read checkpoints that hold more than tensors and plain values; such a file can run any code',
+    )
+
+
+def check_feature_arguments(args: argparse.Namespace) -> None:
+    """Check the arguments of ``add_feature_arguments``, and put in the defaults that depend on the device.
+
+    Raises:
+        InputError: If one has another value; names it and what is allowed.
+    """
+    from mmcnv2.benchmarks.measure import choose_device
+
+    check_positive(args, 'image_size', 'batch_size')
+    args.device = choose_device(args.device)
+    if args.workers is None:
+        args.workers = 0 if args.device == 'cpu' else 8
+
+
 def image_folder(folder: str, most: int | None = None) -> 'list[Sample]':
     """Return the images of a folder and its sub-folders, in the order of their paths.
 

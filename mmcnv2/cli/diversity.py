@@ -19,6 +19,8 @@ RANDOM = 'random weights'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .arguments import add_feature_arguments
+
     parser.add_argument('checkpoints', nargs='+', metavar='checkpoint', help='path, URL or timm://NAME')
     parser.add_argument('--images', required=True, metavar='DIR', help='folder of images, with its sub-folders')
     parser.add_argument('--picture', metavar='FILE', help='draw a curve for each checkpoint, e.g. FILE.png')
@@ -26,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--max-images', type=int, default=1000, help='at most so many, spread over the folder (default: 1000)'
     )
-    parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
-    parser.add_argument('--batch-size', type=int, default=16, help='(default: 16)')
-    parser.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
+    add_feature_arguments(parser)
     parser.add_argument('--after-grn', action='store_true', help='measure behind GRN')
 
 
@@ -38,25 +37,23 @@ def run(args: argparse.Namespace) -> None:
     from contextlib import ExitStack
 
     from mmcnv2.apis import get_backbone
-    from mmcnv2.benchmarks.measure import choose_device
     from mmcnv2.evaluation.diversity import DiversityProbe
     from mmcnv2.evaluation.features import image_batches, pool, random_backbone, reported
     from mmcnv2.utils.errors import InputError
     from mmcnv2.utils.files import written_whole
     from mmcnv2.visualization.diversity import draw_diversity
 
-    from .arguments import check_positive, image_folder
+    from .arguments import check_feature_arguments, check_positive, image_folder
 
-    check_positive(args, 'max_images', 'batch_size')
+    check_positive(args, 'max_images')
+    check_feature_arguments(args)
     samples = image_folder(args.images, args.max_images)
-    device = choose_device(args.device)
-    backbones = {checkpoint: get_backbone(checkpoint) for checkpoint in args.checkpoints}
+    backbones = {path: get_backbone(path, allow_pickle=args.allow_pickle) for path in args.checkpoints}
     for backbone in list(backbones.values()):
         name = f'{RANDOM}: {type(backbone).__name__}, channels {", ".join(map(str, backbone.channels))}'
         backbones.setdefault(name, random_backbone(backbone))
-    probes = {name: DiversityProbe(backbone.to(device), args.after_grn) for name, backbone in backbones.items()}
-    workers = args.workers if args.workers is not None else 0 if device == 'cpu' else 8
-    batches = image_batches(samples, args.image_size, args.batch_size, workers)
+    probes = {name: DiversityProbe(backbone.to(args.device), args.after_grn) for name, backbone in backbones.items()}
+    batches = image_batches(samples, args.image_size, args.batch_size, args.workers)
     num_images = 0
     with ExitStack() as stack:
         for probe in probes.values():

@@ -1,0 +1,239 @@
+"""Feature vectors of images or objects in a parquet file, written in parts so that a stopped run goes on.
+
+Columns: ``path``; of objects ``box`` (x, y, width, height in pixels, as in COCO's format), ``label`` (name of the
+class) and ``window`` (top, left, height, width of the square that the network saw); ``feature`` (list of float32).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
+from mmcnv2.utils.files import written_whole
+
+from .features import Sample, pooled_features
+from .labelled_samples import object_window
+
+SETTINGS = b'mmcnv2'  # key of the file's metadata
+PIECE = 8192  # rows that are compared at a time
+
+
+class Item(NamedTuple):
+    """What a row is computed from: an image or, with ``box`` and ``label``, an object of one."""
+
+    sample: Sample
+    box: tuple[float, ...] | None = None
+    label: str | None = None
+
+
+def read_objects(file: str, folder: str) -> list[Item]:
+    """Read the objects of an annotation file in COCO's format, image by image; crowds and empty boxes are left out.
+
+    Args:
+        file: Annotation file.
+        folder: Folder of its images.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is not in COCO's format, or has no objects.
+    """
+    try:
+        content = json.loads(Path(file).read_text())
+        names = {category['id']: str(category['name']) for category in content['categories']}
+        images = {image['id']: image for image in content['images']}
+        items = []
+        for annotation in sorted(content['annotations'], key=lambda one: images[one['image_id']]['file_name']):
+            image, box = images[annotation['image_id']], annotation['bbox']
+            if not annotation.get('iscrowd') and min(box[2:]) > 0:
+                window = object_window(box, image['height'], image['width'])
+                sample = Sample(os.path.join(folder, image['file_name']), window=window)
+                items.append(Item(sample, tuple(map(float, box)), names[annotation['category_id']]))
+    except FileNotFoundError as error:
+        raise MissingFileError(f'annotation file not found: {file}') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is not in COCO's format: {type(error).__name__}: {error}") from error
+    if not items:
+        raise InputError(f'{file} has no objects with boxes')
+    return items
+
+
+def write_embeddings(
+    backbone: nn.Module,
+    items: Sequence[Item],
+    out: Path,
+    settings: Mapping[str, Any],
+    image_size: int = 224,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    items_per_part: int = 2048,
+) -> int:
+    """Write a row for each item, in their order; those whose image cannot be read are left out.
+
+    Parts are collected in ``OUT.parts``, and put together into ``out`` when all are there. Called again, after it was
+    stopped, it goes on behind the last whole part; once all is done it does nothing.
+
+    Args:
+        backbone: See ``features.pool``.
+        items: Images or objects.
+        out: File to write.
+        settings: What else the file should say about its origin; values of JSON.
+        image_size: See ``image_batches``, as are ``batch_size`` and ``num_workers``.
+        batch_size: See there.
+        num_workers: See there.
+        items_per_part: How many items at most are computed again after a stop.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        ExistingFileError: If the file, or its parts, are there and have other images, weights or settings.
+        InputError: If none of the images can be read.
+        MissingPackageError: If pyarrow is not installed.
+    """
+    parquet = import_parquet()
+    described = dict(
+        settings,
+        objects=items[0].box is not None,
+        image_size=image_size,
+        weights=_digest_of_weights(backbone),
+        items=_digest(items),
+    )
+    if out.exists():
+        if _settings(out) != described:
+            raise ExistingFileError(f'{out} exists, with other images, weights or settings: choose another name')
+        return parquet.ParquetFile(out).metadata.num_rows
+    folder = out.with_name(f'{out.name}.parts')
+    starts = [*range(0, len(items), items_per_part), len(items)]
+    parts = {(start, end): folder / f'{start:09}-{end:09}.parquet' for start, end in pairwise(starts)}
+    for path in folder.glob('*.parquet'):
+        if path not in parts.values() or _settings(path) != described:
+            raise ExistingFileError(
+                f'{folder} has parts of another run, with other images, weights or settings: remove it, or choose '
+                'another name'
+            )
+    for number, ((start, end), path) in enumerate(parts.items(), 1):
+        if not path.exists():
+            print_log(f'part {number} of {len(parts)}: items {start} to {end} of {len(items)}', 'current')
+            samples = [item.sample for item in items[start:end]]
+            found = [*pooled_features(backbone, samples, image_size, batch_size, num_workers)]
+            kept = [items[start + i] for indices, _ in found for i in indices.tolist()]
+            features = [row for _, batch in found for row in batch.numpy()]
+            with written_whole(path) as temporary:
+                parquet.write_table(_table(kept, features, described), temporary)
+    num_rows = sum(parquet.ParquetFile(path).metadata.num_rows for path in parts.values())
+    if not num_rows:
+        raise InputError(f'none of {len(items)} images can be read, for instance {items[0].sample.path!r}')
+    with written_whole(out) as temporary, parquet.ParquetWriter(temporary, parquet.read_schema(path)) as writer:
+        for path in parts.values():
+            writer.write_table(parquet.read_table(path))
+    shutil.rmtree(folder)
+    return num_rows
+
+
+def nearest(file: Path, queries: Sequence[int], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows of a file whose features are most similar, by cosine, to those of some of its rows.
+
+    Args:
+        file: From ``write_embeddings``; it is read in pieces.
+        queries: Numbers of rows.
+        count: How many to find for each, at most the rows of the file less one; the query itself is not among them.
+
+    Returns:
+        Numbers of rows (Q, count), the most similar first, and their cosines.
+    """
+    wanted = _unit(np.array(read_rows(file, queries)['feature'], dtype=np.float32))
+    best: np.ndarray = np.full((len(queries), 0), -np.inf)
+    rows: np.ndarray = np.zeros((len(queries), 0), dtype=np.int64)
+    done = 0
+    for batch in import_parquet().ParquetFile(file).iter_batches(PIECE, columns=['feature']):
+        features = _unit(batch['feature'].flatten().to_numpy().reshape(len(batch), -1))
+        numbers = np.arange(done, done + len(batch))
+        done += len(batch)
+        cosines = np.where(numbers == np.array(queries)[:, None], -np.inf, wanted @ features.T)
+        best = np.concatenate([best, cosines], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(numbers, cosines.shape)], axis=1)
+        order = np.argsort(-best, axis=1, kind='stable')[:, :count]
+        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    kept = min(count, done - 1)
+    return rows[:, :kept], best[:, :kept]
+
+
+def read_rows(file: Path, numbers: Sequence[int]) -> dict[str, list]:
+    """Return rows of a file by their numbers, as a list for each column."""
+    parquet = import_parquet()
+    content = parquet.ParquetFile(file)
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for group in range(content.num_row_groups):
+        end = start + content.metadata.row_group(group).num_rows
+        if inside := sorted({number for number in numbers if start <= number < end}):
+            rows = content.read_row_group(group).take([number - start for number in inside]).to_pylist()
+            found |= dict(zip(inside, rows, strict=True))
+        start = end
+    return {name: [found[number][name] for number in numbers] for name in content.schema_arrow.names}
+
+
+def import_parquet() -> ModuleType:
+    """Return ``pyarrow.parquet``.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError('parquet files need pyarrow: pip install pyarrow') from error
+    return pyarrow.parquet
+
+
+def _table(items: Sequence[Item], features: Sequence[np.ndarray], settings: Mapping[str, Any]) -> Any:
+    import pyarrow as pa
+
+    columns: dict[str, Any] = dict(path=pa.array([item.sample.path for item in items], pa.string()))
+    if settings['objects']:
+        columns['box'] = pa.array([item.box for item in items], pa.list_(pa.float32(), 4))
+        columns['label'] = pa.array([item.label for item in items], pa.string())
+        columns['window'] = pa.array([item.sample.window for item in items], pa.list_(pa.int32(), 4))
+    columns['feature'] = pa.array(list(features), pa.list_(pa.float32()))
+    return pa.table(columns).replace_schema_metadata({SETTINGS: json.dumps(settings)})
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    """Return what a file says about its origin; None if it is none of ours."""
+    parquet = import_parquet()
+    try:
+        return json.loads(parquet.read_schema(path).metadata[SETTINGS])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _digest(items: Sequence[Item]) -> str:
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(
+            repr((item.sample.path, item.sample.window, item.box, item.label)).encode(errors='surrogateescape')
+        )
+    return digest.hexdigest()
+
+
+def _digest_of_weights(backbone: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float32).tiny)
