@@ -1,10 +1,13 @@
 """The workers of data loaders: signals do not reach them, none is left over, and the death of one is explained."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from functools import partial
+from multiprocessing.connection import wait
 from multiprocessing.context import (
     BaseContext,
     ForkContext,
@@ -33,6 +36,9 @@ ADVICE = {
     signal.SIGBUS: 'The shared memory, /dev/shm, is full: a larger one (docker run --shm-size) or fewer workers',
     signal.SIGSEGV: 'A library crashed while it read these files',
 }
+
+
+WAIT_SECONDS = 2.0  # for a worker to end whose connection has broken
 
 
 class _Worker(BaseProcess):
@@ -119,14 +125,21 @@ def death_of_worker(error: Exception) -> str | None:
     # A worker that dies while it hands over a batch breaks the connection instead.
     if not is_said and not isinstance(error, ConnectionError | EOFError):
         return None
-    for worker in list(_started):
-        worker.join(0.2)  # the connection breaks a moment before the end
-        if worker.exitcode:
-            end = f'ended with exit code {worker.exitcode}'
-            if worker.exitcode < 0:
-                number = signal.Signals(-worker.exitcode)
-                end = f'was killed by {number.name}. {ADVICE.get(number, "")}'.rstrip()
-            return f'{worker.name} {end}'
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        for worker in list(_started):
+            if worker.exitcode:
+                end = f'ended with exit code {worker.exitcode}'
+                if worker.exitcode < 0:
+                    number = signal.Signals(-worker.exitcode)
+                    end = f'was killed by {number.name}. {ADVICE.get(number, "")}'.rstrip()
+                return f'{worker.name} {end}'
+        alive = [worker.sentinel for worker in _started if worker.exitcode is None]
+        remaining = deadline - time.monotonic()
+        if not alive or remaining <= 0:
+            break
+        with contextlib.suppress(RuntimeError):  # torch's signal handler, which may run now
+            wait(alive, remaining)
     return f'a worker of a data loader died ({error})' if is_said else None
 
 

@@ -17,7 +17,7 @@ from .matching import Match, match_state_dicts
 from .reading import read_state_dict
 
 
-@WEIGHT_INITIALIZERS.register_module(name=['PretrainedConvNeXtV2', 'PretrainedConvNeXt'])
+@WEIGHT_INITIALIZERS.register_module()
 class PretrainedConvNeXtV2:
     """An initialiser of ``ConvNeXtV2`` and ``ConvNeXt`` from a checkpoint of one of the ``FORMATS``.
 
@@ -104,6 +104,11 @@ class PretrainedConvNeXtV2:
                 f'channels {module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
             )
         return match, format.name
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedConvNeXt(PretrainedConvNeXtV2):
+    """``PretrainedConvNeXtV2`` under the name of the first version."""
 
 
 def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:
