@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmcnv2.engine.runner import build_runner
-from mmcnv2.engine.safe_loaders import install_safe_loaders
-from mmcnv2.preflight import check_dataset_paths
+from .training import train_for
 
 WINDOW = 20  # iterations, over which a loss is averaged before it is compared
 
@@ -30,9 +27,12 @@ def losses_by_precision(cfg: Config, iterations: int, allow_pickle: bool = False
     Raises:
         InputError: If a data set is missing.
     """
-    install_safe_loaders(cfg, allow_pickle)
-    check_dataset_paths(cfg, ('train', 'val'))
-    return {name: _losses(_with_precision(cfg, name), iterations) for name in ('float32', 'bfloat16')}
+    losses = {}
+    for name in ('float32', 'bfloat16'):
+        recorder = _LossRecorder()
+        train_for(iterations, _with_precision(cfg, name), recorder, allow_pickle)
+        losses[name] = recorder.losses
+    return losses
 
 
 def _with_precision(cfg: Config, name: str) -> Config:
@@ -49,33 +49,16 @@ def _with_precision(cfg: Config, name: str) -> Config:
     return cfg
 
 
-def _losses(cfg: Config, iterations: int) -> list[float]:
-    cfg.train_cfg.update({key: iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
-    runner = build_runner(cfg)
-    recorder = _LossRecorder(iterations)
-    runner.register_hook(recorder)
-    with suppress(_Done):
-        runner.train()
-    return recorder.losses
-
-
-class _Done(Exception):
-    """The training has had its iterations."""
-
-
 class _LossRecorder(Hook):
-    """Record the loss of every iteration, and end the training after ``iterations``."""
+    """Record the loss of every iteration."""
 
     priority = 'LOWEST'
 
-    def __init__(self, iterations: int) -> None:
-        self.iterations = iterations
+    def __init__(self) -> None:
         self.losses: list[float] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.losses.append(outputs['loss'].item())
-        if len(self.losses) == self.iterations:
-            raise _Done
 
 
 def relative_differences(losses: Sequence[float], reference: Sequence[float]) -> list[float]:

@@ -4,7 +4,6 @@ Every ten iterations the resident memory of the process and its data loader work
 the loss are recorded.
 """
 
-import contextlib
 import math
 import os
 from pathlib import Path
@@ -16,18 +15,12 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmcnv2.engine.runner import build_runner
-from mmcnv2.engine.safe_loaders import install_safe_loaders
-from mmcnv2.preflight import check_dataset_paths
+from .training import train_for
 
 EVERY = 10  # iterations
 PAGE = os.sysconf('SC_PAGE_SIZE') / 2**20  # MiB
 
 Row = tuple[int, float, int, float]  # iteration, resident memory (MiB), open files, loss
-
-
-class Done(Exception):
-    """The training has had its iterations."""
 
 
 def record(cfg: Config, iterations: int, allow_pickle: bool = False) -> list[Row]:
@@ -43,24 +36,17 @@ def record(cfg: Config, iterations: int, allow_pickle: bool = False) -> list[Row
     Raises:
         InputError: If a data set is missing.
     """
-    install_safe_loaders(cfg, allow_pickle)
-    cfg.train_cfg.update({key: iterations for key in ('max_epochs', 'max_iters') if key in cfg.train_cfg})
-    check_dataset_paths(cfg, ('train', 'val'))
-    runner = build_runner(cfg)
-    recorder = ResourceRecorder(iterations)
-    runner.register_hook(recorder)
-    with contextlib.suppress(Done):
-        runner.train()
+    recorder = ResourceRecorder()
+    train_for(iterations, cfg, recorder, allow_pickle)
     return recorder.rows
 
 
 class ResourceRecorder(Hook):
-    """Record a row every ten iterations, and end the training after ``iterations``."""
+    """Record a row every ten iterations."""
 
     priority = 'LOWEST'  # after checkpoints and pictures of the same iteration
 
-    def __init__(self, iterations: int) -> None:
-        self.iterations = iterations
+    def __init__(self) -> None:
         self.rows: list[Row] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -70,8 +56,6 @@ class ResourceRecorder(Hook):
             memory = sum(_resident(pid) for pid in processes)
             files = sum(len(os.listdir(f'/proc/{pid}/fd')) for pid in processes)
             self.rows.append((done, memory, files, outputs['loss'].item()))
-        if done == self.iterations:
-            raise Done
 
 
 def _children(pid: int) -> list[int]:
