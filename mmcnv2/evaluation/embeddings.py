@@ -6,7 +6,6 @@ class) and ``window`` (top, left, height, width of the square that the network s
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -19,11 +18,11 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
+from mmcnv2.utils.errors import ExistingFileError, InputError, MissingPackageError
 from mmcnv2.utils.files import written_whole
 
 from .features import Sample, pooled_features
-from .labelled_samples import object_window
+from .labelled_samples import read_coco_objects
 
 SETTINGS = b'mmcnv2'  # key of the file's metadata
 PIECE = 8192  # rows that are compared at a time
@@ -48,21 +47,12 @@ def read_objects(file: str, folder: str) -> list[Item]:
         MissingFileError: If there is no such file.
         InputError: If it is not in COCO's format, or has no objects.
     """
-    try:
-        content = json.loads(Path(file).read_text())
-        names = {category['id']: str(category['name']) for category in content['categories']}
-        images = {image['id']: image for image in content['images']}
-        items = []
-        for annotation in sorted(content['annotations'], key=lambda one: images[one['image_id']]['file_name']):
-            image, box = images[annotation['image_id']], annotation['bbox']
-            if not annotation.get('iscrowd') and min(box[2:]) > 0:
-                window = object_window(box, image['height'], image['width'])
-                sample = Sample(os.path.join(folder, image['file_name']), window=window)
-                items.append(Item(sample, tuple(map(float, box)), names[annotation['category_id']]))
-    except FileNotFoundError as error:
-        raise MissingFileError(f'annotation file not found: {file}') from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is not in COCO's format: {type(error).__name__}: {error}") from error
+
+    def keep(annotation: Mapping[str, Any]) -> bool:
+        return not annotation.get('iscrowd') and min(annotation['bbox'][2:]) > 0
+
+    objects, _ = read_coco_objects(file, folder, lambda image: image['file_name'], keep)
+    items = [Item(one.sample, tuple(map(float, one.box)), one.name) for one in objects]
     if not items:
         raise InputError(f'{file} has no objects with boxes')
     return items

@@ -3,10 +3,10 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,20 @@ class LabelledSamples:
     val: list[Sample]
     classes: list[str]
     notes: tuple[str, ...] = ()
+
+
+class CocoObject(NamedTuple):
+    """An object of a file in COCO's format.
+
+    Attributes:
+        sample: Its window in the image, without a label.
+        box: x, y, width and height in pixels.
+        name: Of its class.
+    """
+
+    sample: Sample
+    box: tuple[float, ...]
+    name: str
 
 
 def read_class_folders(train: str, val: str) -> LabelledSamples:
@@ -197,27 +211,51 @@ def _in_list(file: str, root: str) -> list[tuple[Sample, str]]:
     return samples
 
 
-def _objects(file: str, folder: str, min_side: float) -> tuple[list[tuple[Sample, str]], int]:
-    """Return the objects of an annotation file, image by image, with their classes; and how many were left out."""
+def read_coco_objects(
+    file: str, folder: str, order: Callable[[Mapping[str, Any]], Any], keep: Callable[[Mapping[str, Any]], bool]
+) -> tuple[list[CocoObject], int]:
+    """Read the objects of an annotation file in COCO's format, image by image.
+
+    Args:
+        file: Annotation file.
+        folder: Folder of its images.
+        order: What images are sorted by, given the record of one.
+        keep: Whether an annotation counts, given its record.
+
+    Returns:
+        The objects that count, and how many do not.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is not in COCO's format.
+    """
     content = _read_coco(file)
     try:
         names = {category['id']: str(category['name']) for category in content['categories']}
         images = {image['id']: image for image in content['images']}
         objects = []
-        num_left_out = 0
-        for annotation in sorted(content['annotations'], key=lambda one: str(one['image_id'])):
+        for annotation in sorted(content['annotations'], key=lambda one: order(images[one['image_id']])):
             image, box = images[annotation['image_id']], annotation['bbox']
-            if annotation.get('iscrowd') or annotation.get('ignore') or min(box[2:]) < min_side:
-                num_left_out += 1
-                continue
-            path = os.path.join(folder, image['file_name'])
-            window = object_window(box, image['height'], image['width'])
-            objects.append((Sample(path, window=window), names[annotation['category_id']]))
+            if keep(annotation):
+                window = object_window(box, image['height'], image['width'])
+                sample = Sample(os.path.join(folder, image['file_name']), window=window)
+                objects.append(CocoObject(sample, tuple(box), names[annotation['category_id']]))
+        return objects, len(content['annotations']) - len(objects)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is not in COCO's format: {type(error).__name__}: {error}") from error
+
+
+def _objects(file: str, folder: str, min_side: float) -> tuple[list[tuple[Sample, str]], int]:
+    """Return the objects of an annotation file, image by image, with their classes; and how many were left out."""
+
+    def keep(annotation: Mapping[str, Any]) -> bool:
+        left_out = annotation.get('iscrowd') or annotation.get('ignore') or min(annotation['bbox'][2:]) < min_side
+        return not left_out
+
+    objects, num_left_out = read_coco_objects(file, folder, lambda image: str(image['id']), keep)
     if not objects:
         raise InputError(f'{file} has no boxes of at least {min_side:g} pixels')
-    return objects, num_left_out
+    return [(one.sample, one.name) for one in objects], num_left_out
 
 
 def _read_coco(file: str) -> Mapping[str, Any]:
