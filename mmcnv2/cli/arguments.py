@@ -33,14 +33,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_file(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    add_allow_pickle(parser)
+    # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_allow_pickle(parser: argparse._ActionsContainer) -> None:
+    """Add ``--allow-pickle``."""
     parser.add_argument(
         '--allow-pickle',
         action='store_true',
         help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so '
         'use this only if you trust its source',
     )
-    # torch.distributed.launch passes this argument; torchrun sets LOCAL_RANK itself.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,17 +149,13 @@ def load_training_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def add_feature_arguments(parser: argparse.ArgumentParser) -> None:
+def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
     """Add how images are read and computed, for ``check_feature_arguments``."""
     parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
     parser.add_argument('--batch-size', type=int, default=16, help='images computed at a time (default: 16)')
     parser.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
     parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
-    parser.add_argument(
-        '--allow-pickle',
-        action='store_true',
-        help='read checkpoints that hold more than tensors and plain values; such a file can run any code',
-    )
+    add_allow_pickle(parser)
 
 
 def check_feature_arguments(args: argparse.Namespace) -> None:

@@ -14,6 +14,8 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .arguments import add_allow_pickle
+
     parser.add_argument('source', help='path, URL or timm://NAME')
     parser.add_argument('target', help='file to write: .safetensors, or any other name for torch.save')
     parser.add_argument(
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='format of the new file: mmcnv2, official, timm, mmpretrain, transformers (of a ConvNeXt V2), '
         '"transformers, ConvNext" or torchvision (of a ConvNeXt V1)',
     )
-    parser.add_argument('--allow-pickle', action='store_true', help='read a source that could run code')
+    add_allow_pickle(parser)
 
 
 def run(args: argparse.Namespace) -> None:

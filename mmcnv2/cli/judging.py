@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mmcnv2.evaluation.features import Sample
     from mmcnv2.evaluation.labelled_samples import LabelledSamples
-    from mmcnv2.models import ConvNeXtV2
+    from mmcnv2.models.backbones import ConvNeXtBase
 
 #: Top-5 accuracy is reported where there are more classes than these guesses.
 NUM_GUESSES = 5
@@ -63,6 +63,8 @@ class Prediction:
 
 def add_judging_arguments(parser: argparse.ArgumentParser) -> None:
     """Add checkpoints, data, and where the results go."""
+    from .arguments import add_feature_arguments
+
     parser.add_argument(
         'checkpoints',
         nargs='+',
@@ -90,15 +92,7 @@ def add_judging_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         '--stages', nargs='+', type=int, default=[3], help='0 to 3: averaged and concatenated (default: 3, the last)'
     )
-    network.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
-    network.add_argument('--batch-size', type=int, default=16, help='images computed at a time (default: 16)')
-    network.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
-    network.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
-    network.add_argument(
-        '--allow-pickle',
-        action='store_true',
-        help='read checkpoints that hold more than tensors and plain values; such a file can run any code',
-    )
+    add_feature_arguments(network)
     results = parser.add_argument_group('results')
     results.add_argument('--json', metavar='FILE', help='rows, settings, versions and digests')
     results.add_argument('--markdown', metavar='FILE', help='the table')
@@ -153,22 +147,18 @@ def judge(command: str, args: argparse.Namespace, predict: Callable[[Split], Seq
 
 
 def _check(args: argparse.Namespace) -> None:
-    from mmcnv2.benchmarks.measure import choose_device
-
-    from .arguments import check_positive
+    from .arguments import check_feature_arguments, check_positive
     from .benchmark_arguments import check_image_sizes
 
     check_image_sizes(args, 'image_size')
-    check_positive(args, 'batch_size', 'min_box')
+    check_feature_arguments(args)
+    check_positive(args, 'min_box')
     if args.labels_per_class is not None:
         check_positive(args, 'labels_per_class')
     if wrong := [stage for stage in args.stages if stage not in range(4)]:
         raise InputError(f'--stages must be among 0, 1, 2, 3, got {wrong[0]}')
     if not 0 < args.val_share < 1:
         raise InputError(f'--val-share must be above 0 and below 1, got {args.val_share}')
-    args.device = choose_device(args.device)
-    if args.workers is None:
-        args.workers = 0 if args.device == 'cpu' else 8
     for name in ('json', 'markdown', 'picture'):
         path = getattr(args, name)
         if path and Path(path).is_dir():
@@ -197,7 +187,7 @@ def _read_data(args: argparse.Namespace) -> LabelledSamples:
     )
 
 
-def _networks(args: argparse.Namespace) -> dict[str, ConvNeXtV2]:
+def _networks(args: argparse.Namespace) -> dict[str, ConvNeXtBase]:
     """Return the networks of the checkpoints, and behind them each of their sizes once with random weights."""
     from mmcnv2.apis import get_backbone
     from mmcnv2.evaluation.features import random_backbone
@@ -211,12 +201,10 @@ def _networks(args: argparse.Namespace) -> dict[str, ConvNeXtV2]:
     return networks | random
 
 
-def _arch(backbone: ConvNeXtV2) -> str:
+def _arch(backbone: ConvNeXtBase) -> str:
     """Return the class and the size of a network, by its name if it has one."""
-    from mmcnv2.models.backbones import ARCHITECTURES
-
     size = dict(depths=backbone.depths, channels=backbone.channels)
-    name = next((name for name, arch in ARCHITECTURES.items() if arch == size), str(size))
+    name = next((name for name, arch in backbone.architectures.items() if arch == size), str(size))
     return f'{type(backbone).__name__} {name}'
 
 

@@ -24,7 +24,7 @@ from mmcnv2.datasets.transforms.random_resized_crop import LoadRandomResizedCrop
 from mmcnv2.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from mmcnv2.models import ConvNeXtV2
+    from mmcnv2.models.backbones import ConvNeXtBase
 
 #: Share of the shorter side that the square in the middle has.
 CENTRE_CROP = 224 / 256
@@ -158,7 +158,7 @@ def gather_features(
     return torch.cat(kept), {name: torch.cat(parts) for name, parts in features.items()}
 
 
-def random_backbone(backbone: 'ConvNeXtV2', seed: int = 0) -> 'ConvNeXtV2':
+def random_backbone(backbone: 'ConvNeXtBase', seed: int = 0) -> 'ConvNeXtBase':
     """Return the same network with fresh weights, the same for the same seed, in evaluation mode on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
