@@ -139,7 +139,9 @@ def _macs(name: str, arch: str, batch: tuple[Tensor, Tensor], workload: Workload
         return 0
     images, mask = batch
     backend = 'dense' if name == PLAIN else name
-    counts = count_macs(build(backend, arch, None, 'cpu'), (workload.image_size,) * 2, mask[:1], backend)
+    with torch.device('meta'):  # to initialise weights that are only counted would take long
+        model = build(backend, arch, None, 'meta')
+    counts = count_macs(model.to_empty(device='cpu'), (workload.image_size,) * 2, mask[:1], backend)
     return 3 * len(images) * counts['backbone' if workload.part == 'encoder' else '']
 
 

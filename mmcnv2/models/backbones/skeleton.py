@@ -93,7 +93,7 @@ class Stage(nn.Sequential):
     def forward(  # type: ignore[override]  # also takes a layout
         self, x: Tensor, layout: Layout, with_cp: bool = False
     ) -> Tensor:
-        """Apply the blocks to tokens (N, ..., C) and return the same shape; ``with_cp``: see ``ConvNeXtV2``."""
+        """Apply the blocks to tokens (N, ..., C) and return the same shape; ``with_cp``: see ``ConvNeXtBase``."""
         for block in self:
             if with_cp and torch.is_grad_enabled() and not is_recorded():
                 x = checkpoint(block, x, layout, use_reentrant=False)

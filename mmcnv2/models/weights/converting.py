@@ -1,5 +1,6 @@
 """Convert from any format to any other, without a model: the state dict says how deep and wide the network is."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from itertools import count
 
@@ -92,8 +93,14 @@ def network_of(given: Mapping[str, Tensor]) -> tuple[str, WeightFormat, str]:
     Raises:
         ValueError: If there is none.
     """
+    return recognize_network(given, _smallest_outlines())
+
+
+@functools.cache
+def _smallest_outlines() -> dict[str, dict[str, Tensor]]:
+    """Return the outlines of both networks with a block a stage, by name."""
     ones = (1,) * NUM_STAGES
-    return recognize_network(given, {network: _outline(network, ones, ones, 1) for network in NETWORKS})
+    return {network: _outline(network, ones, ones, 1) for network in NETWORKS}
 
 
 def _outline(network: str, depths: tuple[int, ...], channels: tuple[int, ...], in_channels: int) -> dict[str, Tensor]:

@@ -227,13 +227,9 @@ def recognize_network(
     Raises:
         ValueError: If no key is found under any format.
     """
-
-    def share(network: str) -> float:
-        own = outlines[network]
-        return _num_found(state_dict, own, *recognize(state_dict, own)) / len(own)
-
-    best = max(outlines, key=share)
-    return best, *recognize(state_dict, outlines[best])
+    found = {network: recognize(state_dict, own) for network, own in outlines.items()}
+    best = max(found, key=lambda name: _num_found(state_dict, outlines[name], *found[name]) / len(outlines[name]))
+    return best, *found[best]
 
 
 def _num_found(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor], format: WeightFormat, prefix: str) -> int:
