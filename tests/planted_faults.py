@@ -243,7 +243,7 @@ FAULTS = {
         'test_tools/test_stopping.py -k dist_train',
     ),
     'pictures come before checkpoints': Fault(
-        'engine/reporting.py', '    runner._hooks.sort(key=_draws)\n', '', 'test_engine/test_reporting.py'
+        'engine/reporting.py', '    runner._hooks.sort(key=_comes_last)\n', '', 'test_engine/test_reporting.py'
     ),
     'pictures lose their folders': Fault(
         'engine/hooks/pictures.py',
