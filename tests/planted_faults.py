@@ -242,6 +242,21 @@ FAULTS = {
         '(signal.SIG_BLOCK, ())',
         'test_tools/test_stopping.py -k dist_train',
     ),
+    'the feature probe draws random numbers': Fault(
+        'engine/hooks/feature_probe.py',
+        'torch.random.fork_rng(devices=[]), ',
+        '',
+        'test_engine/test_hooks/test_feature_probe.py',
+    ),
+    'a channel is compared with itself': Fault(
+        'evaluation/diversity.py',
+        '.sum(dim=(1, 2)) - count',
+        '.sum(dim=(1, 2))',
+        'test_evaluation/test_diversity.py',
+    ),
+    'parts of other weights are taken': Fault(
+        'evaluation/embeddings.py', ' or _settings(path) != described', '', 'test_evaluation/test_embeddings.py'
+    ),
     'pictures come before checkpoints': Fault(
         'engine/reporting.py', '    runner._hooks.sort(key=_comes_last)\n', '', 'test_engine/test_reporting.py'
     ),
