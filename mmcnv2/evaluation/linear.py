@@ -98,7 +98,7 @@ def _held_out(labels: Tensor, groups: Sequence | np.ndarray, seed: int) -> Tenso
     if not torch.isin(labels[held_out], labels[~held_out]).any():
         raise InputError(
             'a linear probe needs classes with several images, to hold some out and choose the learning rate: '
-            f'{len(labels)} samples of {len(order)} images have {len(labels.unique())} classes'
+            f'{len(labels)} samples of {len(order)} images have {len(labels.unique())} classes. Give more labels'
         )
     return held_out
 
