@@ -37,6 +37,7 @@ WEIGHTS, BAD, TRANSFORMS = 'test_models/test_weights', 'test_bad_input', 'test_d
 BACKBONE = 'test_models/test_backbones/test_convnextv2.py'
 DENSE = f'{SPARSE}/test_backends.py -k dense'
 LOOPS = 'test_resuming/test_loops.py'
+JUDGES = 'test_evaluation'
 
 FAULTS = {
     # ---- models ----
@@ -242,8 +243,23 @@ FAULTS = {
         '(signal.SIG_BLOCK, ())',
         'test_tools/test_stopping.py -k dist_train',
     ),
+    'the feature probe draws random numbers': Fault(
+        'engine/hooks/feature_probe.py',
+        'torch.random.fork_rng(devices=[]), ',
+        '',
+        'test_engine/test_hooks/test_feature_probe.py',
+    ),
+    'a channel is compared with itself': Fault(
+        'evaluation/diversity.py',
+        '.sum(dim=(1, 2)) - count',
+        '.sum(dim=(1, 2))',
+        'test_evaluation/test_diversity.py',
+    ),
+    'parts of other weights are taken': Fault(
+        'evaluation/embeddings.py', ' or _settings(path) != described', '', 'test_evaluation/test_embeddings.py'
+    ),
     'pictures come before checkpoints': Fault(
-        'engine/reporting.py', '    runner._hooks.sort(key=_draws)\n', '', 'test_engine/test_reporting.py'
+        'engine/reporting.py', '    runner._hooks.sort(key=_comes_last)\n', '', 'test_engine/test_reporting.py'
     ),
     'pictures lose their folders': Fault(
         'engine/hooks/pictures.py',
@@ -259,6 +275,40 @@ FAULTS = {
     ),
     'the mask token has weight decay': Fault(
         'engine/optimizers/layer_decay.py', " and not name.endswith('mask_token')", '', 'test_engine/test_optimizers'
+    ),
+    # ---- evaluation ----
+    'kNN: lengths of features count': Fault(
+        'evaluation/knn.py',
+        'F.normalize(train, dim=1), F.normalize(val, dim=1)',
+        'train, val',
+        f'{JUDGES}/test_knn.py',
+    ),
+    'kNN: every neighbour has one vote': Fault(
+        'evaluation/knn.py', ' / temperature).exp()', ' * 0).exp()', f'{JUDGES}/test_knn.py'
+    ),
+    'linear probe: parts of an image on both sides': Fault(
+        'evaluation/linear.py',
+        'np.unique(np.asarray(groups),',
+        'np.unique(range(len(labels)),',
+        f'{JUDGES}/test_linear.py',
+    ),
+    'linear probe: the worst learning rate': Fault(
+        'evaluation/linear.py', 'best = max(', 'best = min(', f'{JUDGES}/test_linear.py'
+    ),
+    'bootstrap: objects, not images': Fault(
+        'evaluation/accuracy.py', 'np.unique(groups,', 'np.unique(range(len(groups)),', f'{JUDGES}/test_accuracy.py'
+    ),
+    'features: an unreadable image shifts the others': Fault(
+        'evaluation/features.py',
+        'torch.tensor([index for index, _ in read]',
+        'torch.tensor([items[0][0] + i for i in range(len(read))]',
+        f'{JUDGES}/test_features.py',
+    ),
+    'crowds are objects': Fault(
+        'evaluation/labelled_samples.py',
+        "annotation.get('iscrowd') or ",
+        '',
+        f'{JUDGES}/test_labelled_samples.py',
     ),
     # ---- preflight and command line ----
     'a missing class is accepted': Fault(

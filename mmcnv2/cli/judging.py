@@ -45,14 +45,19 @@ class Split:
     num_classes: int
     seed: int
 
+    @property
+    def num_guesses(self) -> int:
+        """How many classes the judge names for each sample, the likeliest first."""
+        return NUM_GUESSES if self.num_classes > NUM_GUESSES else 1
+
 
 @dataclass(frozen=True)
 class Prediction:
     """What a judge predicts.
 
     Attributes:
-        guesses: (m, at least 5, or all classes) int64, the likeliest class first.
-        setting: What the row of the table calls it, e.g. k.
+        guesses: (m, ``Split.num_guesses``) int64, the likeliest class first.
+        setting: What tells its row from others of the same network, e.g. k.
         facts: Anything else for the JSON file, of this seed.
     """
 
@@ -229,8 +234,7 @@ def _row(predictions: Sequence[Prediction], labels: Tensor, paths: list[str], se
     from mmcnv2.evaluation.accuracy import bootstrap_interval
 
     row: dict[str, Any] = dict(predictions[0].setting)
-    num_guesses = predictions[0].guesses.shape[1]
-    for top in (1, NUM_GUESSES) if num_guesses >= NUM_GUESSES else (1,):
+    for top in sorted({1, predictions[0].guesses.shape[1]}):
         hits = [(one.guesses[:, :top] == labels[:, None]).any(1).float().numpy() for one in predictions]
         accuracies = [100 * float(one.mean()) for one in hits]
         low, high = bootstrap_interval(np.mean(hits, axis=0), np.array(paths))
@@ -275,14 +279,16 @@ def _report(
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as ``judge`` makes them as a table, in percent."""
-    settings = [key for key in rows[0] if key in ('k', 'learning rate')]
-    tops = [key for key in ('top1', 'top5') if key in rows[0]]
-    header = ['weights', *settings]
+    tops = [key for key in ('top1', f'top{NUM_GUESSES}') if key in rows[0]]
+    has_rates = 'learning_rate' in rows[0]['runs'][0]
+    header = ['weights', *(['k'] if 'k' in rows[0] else []), *(['learning rate'] if has_rates else [])]
     for top in tops:
         header += [f'top-{top[3:]} (%)', '95 % interval']
     lines = [f'| {" | ".join(header)} |', f'|{" --- |" * len(header)}']
     for row in rows:
-        cells = [row['weights'], *(str(row[key]) for key in settings)]
+        cells = [row['weights'], *([str(row['k'])] if 'k' in row else [])]
+        if has_rates:
+            cells.append(', '.join(f'{rate:g}' for rate in sorted({run['learning_rate'] for run in row['runs']})))
         for top in tops:
             low, high = row[f'{top}_interval']
             spread = '' if row[f'{top}_std'] is None else f' ± {row[f"{top}_std"]:.1f}'

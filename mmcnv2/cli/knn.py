@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from mmcnv2.evaluation.knn import TEMPERATURE, knn_predict
 
     from .arguments import check_positive
-    from .judging import NUM_GUESSES, Prediction, Split, judge
+    from .judging import Prediction, Split, judge
 
     check_positive(args, 'k')
     args.temperature = TEMPERATURE  # for the report
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> None:
             clipped.update(too_many)
             print(f'k {", ".join(map(str, sorted(too_many)))}: there are {n} samples to learn from, all of them vote')
         ks = sorted({min(k, n) for k in args.k})
-        num_guesses = NUM_GUESSES if split.num_classes > NUM_GUESSES else 1
-        guesses = knn_predict(split.train, split.labels, split.val, ks, num_guesses=num_guesses)
+        guesses = knn_predict(split.train, split.labels, split.val, ks, num_guesses=split.num_guesses)
         return [Prediction(guesses[k], dict(k=k), {}) for k in ks]
 
     judge('knn', args, predict)

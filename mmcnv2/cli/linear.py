@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from mmcnv2.evaluation.linear import train_probe
 
     from .arguments import check_positive
-    from .judging import NUM_GUESSES, Prediction, Split, judge
+    from .judging import Prediction, Split, judge
 
     check_positive(args, 'learning_rates', 'epochs')
     args.learning_rates = sorted(set(args.learning_rates))
@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> None:
             args.epochs,
             seed=split.seed,
         )
-        num_guesses = NUM_GUESSES if split.num_classes > NUM_GUESSES else 1
-        guesses = probe(split.val).topk(num_guesses).indices
+        guesses = probe(split.val).topk(split.num_guesses).indices
         facts = {
             'learning_rate': probe.learning_rate,
             'held_out_top1': {str(rate): 100 * accuracy for rate, accuracy in probe.held_out.items()},

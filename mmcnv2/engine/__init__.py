@@ -1,5 +1,6 @@
 from .hooks import (
     CheckpointHook,
+    FeatureProbeHook,
     NonFiniteHook,
     PredictionVisualizationHook,
     Preempted,
@@ -14,6 +15,7 @@ __all__ = [
     'BFloat16OptimWrapper',
     'CheckpointHook',
     'FSDPStrategy',
+    'FeatureProbeHook',
     'LayerDecayOptimWrapperConstructor',
     'NonFiniteHook',
     'PredictionVisualizationHook',

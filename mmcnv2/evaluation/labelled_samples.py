@@ -21,13 +21,13 @@ CONTEXT = 1.2
 
 @dataclass(frozen=True)
 class LabelledSamples:
-    """What a judge trains on and what it is tested on, without an image on both sides.
+    """What a judge trains on and what it is tested on.
 
     Attributes:
         train: Samples with labels, indices of ``classes``.
         val: Likewise.
         classes: Names.
-        notes: What was left out, a line each.
+        notes: What was left out, and images on both sides, a line each.
     """
 
     train: list[Sample]
@@ -113,8 +113,6 @@ def read_coco(
         train = objects
         val, more = _objects(val_coco, val_images or images, min_side)
         num_left_out += more
-        if shared := {_identity(sample) for sample, _ in train} & {_identity(sample) for sample, _ in val}:
-            raise InputError(f'{coco} and {val_coco} share {len(shared)} images, e.g. {min(shared)}')
     both = {name for _, name in train} & {name for _, name in val}
     if len(both) < 2:
         raise InputError(
@@ -131,7 +129,7 @@ def read_coco(
         coco,
         val_coco or coco,
     )
-    return replace(data, notes=tuple(notes))
+    return replace(data, notes=(*notes, *data.notes))
 
 
 def object_window(box: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
@@ -181,7 +179,11 @@ def _labelled(
     def with_labels(side: list[tuple[Sample, str]]) -> list[Sample]:
         return [replace(sample, label=index[name]) for sample, name in side]
 
-    return LabelledSamples(with_labels(train), with_labels(val), classes)
+    shared = {os.path.abspath(sample.path) for sample, _ in train} & {
+        os.path.abspath(sample.path) for sample, _ in val
+    }
+    note = f'{len(shared)} images are both learnt from and tested on, so that figures are too high: {_some(shared)}'
+    return LabelledSamples(with_labels(train), with_labels(val), classes, (note,) if shared else ())
 
 
 def _in_folders(folder: str) -> list[tuple[Sample, str]]:
@@ -268,10 +270,6 @@ def _read_coco(file: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file} is not in COCO's format: expected an object, got a {type(content).__name__}")
     return content
-
-
-def _identity(sample: Sample) -> str:
-    return os.path.realpath(sample.path)
 
 
 def _some(names: set[str]) -> str:

@@ -98,7 +98,7 @@ def _held_out(labels: Tensor, groups: Sequence | np.ndarray, seed: int) -> Tenso
     if not torch.isin(labels[held_out], labels[~held_out]).any():
         raise InputError(
             'a linear probe needs classes with several images, to hold some out and choose the learning rate: '
-            f'{len(labels)} samples of {len(order)} images have {len(labels.unique())} classes'
+            f'{len(labels)} samples of {len(order)} images have {len(labels.unique())} classes. Give more labels'
         )
     return held_out
 
@@ -106,7 +106,7 @@ def _held_out(labels: Tensor, groups: Sequence | np.ndarray, seed: int) -> Tenso
 def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (D,); a feature that never changes is divided by 1."""
     std, mean = torch.std_mean(features, dim=0, correction=0)
-    return mean, torch.where(std > 1e-6 * (1 + mean.abs()), std, 1.0)
+    return mean, torch.where(std > 1e-6 * mean.abs(), std, 1.0)
 
 
 def _train(

@@ -82,13 +82,14 @@ def test_two_checkpoints_and_their_random_rows(command, folders, checkpoints, tm
 
     header, *rows = table_rows(files['md'].read_text())
     assert table_rows(printed) == [header, *rows]
-    assert header == ['weights', *(['k'] if command == 'knn' else []), 'top-1 (%)', '95 % interval']
+    assert header == ['weights', 'k' if command == 'knn' else 'learning rate', 'top-1 (%)', '95 % interval']
     assert [row[0] for row in rows] == [row['weights'] for row in report['rows']]
     assert all(row[-2:] == ['100.0', '100.0 to 100.0'] for row in rows)
     assert cv2.imread(str(files['png'])).shape[1] == 700
     if command == 'linear':
         (facts,) = report['rows'][0]['runs']
         assert str(facts['learning_rate']) in facts['held_out_top1'] and len(facts['held_out_top1']) == 7
+        assert float(rows[0][1]) == facts['learning_rate']
 
 
 @both_commands
@@ -216,5 +217,5 @@ def test_bad_data(command, folders, checkpoints, tmp_path):
 
 
 def test_intervals_are_rounded_outwards():
-    row = dict(weights='a', k=10, top1=50.0, top1_interval=[45.19, 54.11], top1_std=None)
+    row = dict(weights='a', k=10, top1=50.0, top1_interval=[45.19, 54.11], top1_std=None, runs=[{}])
     assert markdown_table([row]).splitlines()[-1] == '| a | 10 | 50.0 | 45.1 to 54.2 |'

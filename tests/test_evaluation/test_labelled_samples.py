@@ -38,6 +38,8 @@ def test_class_folders(tmp_path):
     expected = [('bird/3.jpg', 'bird'), ('cat/deep/2.png', 'cat'), ('dog/1.jpg', 'dog')]
     assert named(data, data.train) == [(f'{train}/{path}', name) for path, name in expected]
     assert named(data, data.val) == [(f'{val}/cat/4.jpg', 'cat'), (f'{val}/dog/5.JPEG', 'dog')]
+    assert data.notes == ()
+    assert read_class_folders(train, f'{train}/../train').notes[0].startswith('3 images are both')
 
 
 def test_a_class_in_val_only(tmp_path):
@@ -145,8 +147,10 @@ def test_other_images_to_test_on(tmp_path):
     train = coco(tmp_path)
     data = read_coco(train, '/images', coco(tmp_path, 5, 'val.json'), '/val')
     assert len(data.train) == 40 and {sample.path for sample in data.val} == {f'/val/{i}.jpg' for i in range(5)}
-    with pytest.raises(InputError, match=r'share 5 images, e\.g\. /images/0\.jpg'):
-        read_coco(train, '/images', coco(tmp_path, 5, 'val.json'))
+    same = read_coco(train, '/images', coco(tmp_path, 5, 'val.json'))
+    assert (
+        same.notes[-1].startswith('5 images are both learnt from and tested on') and '/images/0.jpg' in same.notes[-1]
+    )
 
 
 def test_classes_on_one_side_only(tmp_path):

@@ -70,11 +70,12 @@ def test_all_rates_in_one_pass_are_each_alone():
         torch.testing.assert_close(biases[i], layer.bias, rtol=1e-5, atol=1e-6)
 
 
-def test_scale_and_offset_of_features_do_not_matter():
+@pytest.mark.parametrize(('scale', 'offset'), [(100, -7), (1e-8, 0)])
+def test_scale_and_offset_of_features_do_not_matter(scale, offset):
     features, labels = clusters(80, 0, spread=0.5)
-    plain, scaled = (train_probe(x, labels, range(80), 4, [0.1]) for x in (features, 100 * features - 7))
     tests, _ = clusters(100, 1, spread=0.5)
-    torch.testing.assert_close(plain(tests), scaled(100 * tests - 7), rtol=1e-3, atol=1e-3)
+    plain, scaled = (train_probe(x, labels, range(80), 4, [0.1]) for x in (features, scale * features + offset))
+    torch.testing.assert_close(plain(tests), scaled(scale * tests + offset), rtol=1e-3, atol=1e-3)
 
 
 def test_samples_of_an_image_are_held_out_together():

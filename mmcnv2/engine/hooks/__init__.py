@@ -1,5 +1,6 @@
 from .checkpoint import CheckpointHook
 from .compile import CompileHook
+from .feature_probe import FeatureProbeHook
 from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
 from .pictures import PredictionVisualizationHook
@@ -12,6 +13,7 @@ from .throughput import ThroughputHook
 __all__ = [
     'CheckpointHook',
     'CompileHook',
+    'FeatureProbeHook',
     'NonFiniteHook',
     'PartialLoadHook',
     'PredictionVisualizationHook',
