@@ -31,6 +31,7 @@ from mmcnv2.models.backbones.convnext import LAYER_SCALE
 FCMAE = ROOT / 'configs/fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py'
 MASK_RCNN = ROOT / 'configs/mask_rcnn/mask-rcnn_convnextv2-base-fcmae_fpn_8xb4-amp-lsj-3x_coco.py'
 UPERNET = ROOT / 'configs/upernet/upernet_convnextv2-base-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512.py'
+DENSE_LINEAR = ROOT / 'configs/linear_probe/dense-linear_convnextv2-base-fcmae_8xb2-amp-40k_ade20k-512x512.py'
 
 each_config = pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
 
@@ -127,7 +128,9 @@ def test_options_switch_a_recipe_to_shards():
 def test_batch_in_the_name_is_that_of_the_config():
     """'..._64xb64-...' is 64 GPUs with 64 images each."""
     named = [(path, found) for path in CONFIGS if (found := re.search(r'_(\d+)xb(\d+)-', path.stem))]
-    assert len(named) == len(CONFIGS) - 2 - 3  # all but the checks by heart and those of toy scenes
+    unnamed = {path.parent.name for path in CONFIGS} - {path.parent.name for path, _ in named}
+    assert unnamed == {'checks', 'toy', 'evidence'}
+    assert len(named) == sum(path.parent.name not in unnamed for path in CONFIGS)
     for path, found in named:
         cfg, name = load(path), path.stem
         num_gpus, batch_size = map(int, found.groups())
@@ -350,8 +353,9 @@ def test_there_are_these_recipes_and_no_others():
     fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
     tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, TABLE_3_NAMES, DETECTOR_NAMES, UPERNET_NAMES, DINOV3_NAMES)
     names = {name for table in tables for name in table.values()}
-    found = {path.stem for path in CONFIGS if path.parent.name not in ('checks', 'toy')}
-    assert found == names | {'fcmae_convnextv2-atto_1xb64-coslr-14e_small-folder'}
+    found = {path.stem for path in CONFIGS if path.parent.name not in ('checks', 'toy', 'evidence')}
+    others = {'fcmae_convnextv2-atto_1xb64-coslr-14e_small-folder', DENSE_LINEAR.stem}
+    assert found == names | others
 
 
 @each_size
@@ -801,6 +805,31 @@ def test_dinov3_as_it_is(method, size):
     heads = {id(parameter) for name, parameter in model.named_parameters() if not name.startswith('backbone.')}
     assert trained == heads
     assert {group['lr'] for group in groups} == {1e-4}
+
+
+@pytest.mark.parametrize('path', [DENSE_LINEAR, ROOT / 'configs/evidence/dense-linear_convnextv2-atto_nuclei.py'])
+def test_dense_linear_probe(path):
+    """A logit is a weighted sum of the four maps at a position, and nothing else is trained."""
+    cfg = load(path)
+    cfg.model.backbone.update(arch=dict(depths=(1, 1, 1, 1), channels=(4, 8, 12, 16)), init_cfg=None)
+    cfg.model.decode_head.update(in_channels=[4, 8, 12, 16], channels=40, num_classes=3)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = registry.MODELS.build(cfg.model).train()
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name: parameter.shape for name, parameter in trained.items()} == {
+        'decode_head.conv_seg.weight': (3, 40, 1, 1),
+        'decode_head.conv_seg.bias': (3,),
+    }
+    images = torch.randn(2, 3, 64, 96)
+    maps = model.backbone(images)
+    for map_ in maps:  # normalised: mean 0 and variance 1 over the channels of a position
+        torch.testing.assert_close(map_.var(1, correction=0), torch.ones_like(map_[:, 0]), rtol=0.02, atol=0)
+    enlarged = [F.interpolate(map_, (16, 24), mode='bilinear', align_corners=False) for map_ in maps]
+    weights = trained['decode_head.conv_seg.weight'][:, :, 0, 0].split([4, 8, 12, 16], 1)
+    expected = trained['decode_head.conv_seg.bias'].reshape(3, 1, 1) + sum(
+        torch.einsum('kc,nchw->nkhw', weight, map_) for weight, map_ in zip(weights, enlarged, strict=True)
+    )
+    torch.testing.assert_close(model.decode_head(maps), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_of_dinov3_load(tmp_path):

@@ -96,8 +96,8 @@ def test_backbone_and_neck_of_others_compute_in_bfloat16(downstream, monkeypatch
     assert set(pooled) <= {torch.float32}
     assert torch.isfinite(loss)
     assert error(loss, expected) < 2e-2
-    # Which regions a detector samples hangs on the order of its scores. Rounding to 8 bits adds up over the layers of a
-    # whole segmenter, in the order of the processor's own sums: 0.03 to 0.06 by processor.
+    # Which regions a detector samples hangs on the order of its scores. Over the layers of a whole segmenter rounding
+    # to 8 bits adds up to 0.03 to 0.06, by processor.
     assert error(actual, gradients) < (0.5 if pooled else 0.1)
     assert 'forward' not in vars(model.backbone)
 

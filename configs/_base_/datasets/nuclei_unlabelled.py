@@ -1,0 +1,17 @@
+# 464 microscopy images of nuclei without their labels: stage1_train of the 2018 Data Science Bowl (BBBC038v1, CC0).
+# A nucleus measures 20 pixels, a patch of FCMAE 32: crops are enlarged, so that a patch does not hide several at once.
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='mmcnv2.UnlabelledImages',
+        data_root='data/nuclei/train/',
+        pipeline=[
+            dict(type='LoadRandomResizedCrop', size=128, scale=(0.1, 0.6), interpolation='bicubic', flip_prob=0.5),
+            dict(type='PackUnlabelled'),
+        ],
+    ),
+)

@@ -1,0 +1,32 @@
+# FCMAE on images of one's own domain, from nothing: 464 images, an hour on a CPU.
+_base_ = [
+    '../_base_/models/fcmae_convnextv2.py',
+    '../_base_/datasets/nuclei_unlabelled.py',
+    '../_base_/schedules/toy_pretrain.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(arch='atto'), decoder_embed_dims=128)
+
+max_epochs = 400
+warmup_epochs = 10
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+test_cfg = None
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=warmup_epochs, eta_min=0.0, convert_to_iter_based=True),
+]
+
+default_hooks = dict(logger=dict(interval=14), checkpoint=dict(interval=100, max_keep_ckpts=4))
+custom_hooks = [
+    dict(type='mmcnv2.ThroughputHook'),
+    dict(type='mmcnv2.ReconstructionHook', interval=100),
+]
