@@ -12,6 +12,7 @@ max_epochs = 400
 warmup_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
+auto_scale_lr = dict(base_batch_size=32)
 test_cfg = None
 param_scheduler = [
     dict(

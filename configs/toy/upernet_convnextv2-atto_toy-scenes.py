@@ -1,6 +1,7 @@
 # From scratch; from a pre-trained backbone with
 # --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone. \
-#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_toy-scenes/epoch_14.pth
+#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_toy-scenes/epoch_9.pth \
+#     optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=0.3
 _base_ = [
     '../_base_/models/upernet_convnextv2-atto_small.py',
     '../_base_/datasets/toy_scenes_semantic.py',
@@ -9,7 +10,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(96, 96)),
+    data_preprocessor=dict(size=(128, 128)),
     decode_head=dict(num_classes=7),
     auxiliary_head=dict(num_classes=7),
 )

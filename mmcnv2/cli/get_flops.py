@@ -17,7 +17,7 @@ import argparse
 
 EXAMPLES = (
     'mmcnv2::fcmae/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k.py',
-    'mmcnv2::toy/mask-rcnn_convnextv2-atto_toy-scenes.py --shape 96 96 --json flops.json',
+    'mmcnv2::toy/mask-rcnn_convnextv2-atto_toy-scenes.py --shape 128 128 --json flops.json',
 )
 
 

@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add('--out', 'data/toy_scenes', 'folder to write')
     add('--num-unlabelled', 2000, 'images without labels')
-    add('--num-train', 100, 'labelled training images')
+    add('--num-train', 300, 'labelled training images')
     add('--num-val', 100, 'labelled validation images')
-    add('--image-size', 96, 'side, a multiple of 32')
+    add('--image-size', 128, 'side, a multiple of 32')
     add('--seed', 0, 'seed of the data set')
     parser.add_argument('--workers', type=int, help='processes (default: one per core)')
     parser.add_argument('--force', action='store_true', help='replace toy scenes with other settings')

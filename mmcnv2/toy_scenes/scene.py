@@ -77,7 +77,7 @@ class _Object:
         self.direction = rays.take(index, 1)
 
 
-def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: int = 96) -> Scene:
+def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: int = 128) -> Scene:
     """Render one scene. The result depends on the arguments alone.
 
     Args:
@@ -114,19 +114,19 @@ def render_scene(index: int, split: str = 'train', seed: int = 0, image_size: in
 def _place_objects(
     camera: Camera, image_size: int, wall_at: float, rng: np.random.Generator
 ) -> tuple[list[_Object], _DepthBuffer]:
-    """Place one to four objects, sufficiently visible, then up to two pieces of clutter.
+    """Place one to three objects, sufficiently visible, then at most one piece of clutter.
 
     An object that would hide another one, or be hidden itself, is placed again; after four failed
     places it is left out. The labelled objects come first in the list.
     """
-    names = [CLASSES[i] for i in rng.integers(len(CLASSES), size=rng.integers(1, 5))]
-    names += [('lump', 'stick')[i] for i in rng.integers(2, size=rng.integers(0, 3))]
+    names = [CLASSES[i] for i in rng.integers(len(CLASSES), size=rng.integers(1, 4))]
+    names += [('lump', 'stick')[i] for i in rng.integers(2, size=rng.integers(0, 2))]
     objects: list[_Object] = []
     buffer = _DepthBuffer(2 * image_size)
     for name in names:
         shape, rotation = random_shape(name, rng), random_rotation(name, rng)
         material = random_material(name, rng)
-        longer = np.exp(rng.uniform(np.log(40), np.log(96))) * 2 * image_size / 128
+        longer = np.exp(rng.uniform(np.log(60), np.log(112))) * 2 * image_size / 128
         for _ in range(4):
             item = _Object(name, shape, rotation, np.zeros(3), 1.0, material)
             _put_on_table(item, camera, longer, wall_at, rng)
@@ -145,7 +145,7 @@ def _place_objects(
 def _put_on_table(item: _Object, camera: Camera, diameter: float, wall_at: float, rng: np.random.Generator) -> None:
     """Choose where ``item`` stands, so that it measures about ``diameter`` pixels."""
     size = 2 * camera.centre
-    u, v = rng.uniform(0.08, 0.92) * size, rng.uniform(0.12, 0.94) * size
+    u, v = rng.uniform(0.15, 0.85) * size, rng.uniform(0.2, 0.85) * size
     ray = camera.pixel_matrix() @ np.array([u, v, 1], dtype=np.float32)
     t = -camera.origin[2] / ray[2] if ray[2] < -1e-3 else np.inf
     # Rays that meet the wall, or the table far away, are brought back to the table in front of it.

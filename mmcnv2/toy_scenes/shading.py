@@ -12,10 +12,9 @@ from .textures import GROUNDS, WALLS, lookup, noise, random_texture, random_tint
 
 _TEXTURE_SIZE = 96
 _KINDS = ('paint', 'paint', 'paint', 'paint', 'rough', 'stripes', 'noise', 'metal')
-# Most objects have about the hue, and some the material, that their class often has: minutes on two cores
-# are too short to learn shape alone. Any hue on one object in seven, pale tints, metal, patterns and coloured
-# light keep colour from being enough.
-_USUAL_SHARE, _HUE_SHARE = 0.3, 0.85
+# An object has about the hue of its class, and half of the objects have its usual material: minutes on two cores are
+# too short to learn shape alone. Pale tints, metal, patterns and coloured light keep colour from being enough.
+_USUAL_SHARE = 0.5
 _HUE = {'ball': 0, 'box': 45, 'can': 220, 'cone': 110, 'ring': 290, 'mug': 170}
 _USUAL = {'ball': 'stripes', 'box': 'rough', 'can': 'metal', 'cone': 'paint', 'ring': 'noise',
           'mug': 'paint', 'lump': 'rough', 'stick': 'rough'}  # fmt: skip
@@ -75,32 +74,32 @@ class Material:
 def random_material(name: str, rng: np.random.Generator) -> Material:
     """Draw a material for a shape of class ``name``, a class or clutter.
 
-    Six objects in seven get about the hue of their class and more saturated tints; the kind of
-    material depends less on the class. The hue of clutter is random.
+    An object gets about the hue of its class; the kind of material depends less on the class. Clutter is dull and of
+    any hue.
     """
     kind = _USUAL[name] if rng.random() < _USUAL_SHARE else _KINDS[rng.integers(len(_KINDS))]
-    hue: float | None = _HUE.get(name) if rng.random() < _HUE_SHARE else None
+    hue: float | None = _HUE.get(name)
     if hue is not None:
         hue += rng.normal(0, 10)  # degrees
-    tint = random_tint(rng, saturation=1.6 if hue is not None else 0.8, hue=hue)
+    tint = random_tint(rng, saturation=2.2 if hue is not None else 0.4, hue=hue)
     size = _TEXTURE_SIZE
     gloss, shininess, mirror = rng.uniform(0, 0.5), rng.uniform(8, 60), 0.0
     if kind == 'rough':
         texture = to_linear(random_texture(rng, GROUNDS, size))
-        mix = rng.uniform(0.0, 0.6)
+        mix = rng.uniform(0.4, 0.9) if hue is not None else rng.uniform(0.0, 0.6)
         texture = (1 - mix) * texture + mix * texture * tint / max(float(tint.mean()), 0.05)
         gloss *= 0.5
     elif kind == 'stripes':
         across = np.arange(size) / size * rng.integers(2, 7) + 0.15 * noise(rng, size)
         band = np.clip(8 * np.sin(2 * np.pi * across) + rng.uniform(-5, 5), 0, 1)[..., None]
-        texture = band * tint + (1 - band) * random_tint(rng)
+        texture = band * tint + (1 - band) * random_tint(rng, saturation=0.2)
     else:
         depth = {'paint': 0.25, 'noise': 0.85, 'metal': 0.3}[kind]
         grain = noise(rng, size, stretch=1 if rng.random() < 0.6 else 8)[..., None]
         texture = tint * (1 - depth * grain) + 0.4 * depth * grain * random_tint(rng)
     if kind == 'metal':
         gray = texture.mean(-1, keepdims=True)
-        texture, mirror, gloss = 0.3 * texture + 0.7 * gray, rng.uniform(0.4, 0.8), 0.8
+        texture, mirror, gloss = 0.7 * texture + 0.3 * gray, rng.uniform(0.3, 0.6), 0.8
     elif kind == 'paint':
         mirror = rng.uniform(0, 0.15)
     texture = np.clip(texture, 0.015, 0.9).astype(np.float32)

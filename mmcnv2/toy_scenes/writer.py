@@ -22,7 +22,7 @@ from .objects import CLASSES
 from .scene import Scene, render_scene
 
 #: Increase it whenever the same seed gives different files.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 _DONE = 'toy_scenes.json'
 _UNFINISHED = 'toy_scenes.unfinished.json'
@@ -58,9 +58,9 @@ class _Parameters:
 def write_toy_scenes(
     out: str | os.PathLike[str] = 'data/toy_scenes',
     num_unlabelled: int = 2000,
-    num_train: int = 100,
+    num_train: int = 300,
     num_val: int = 100,
-    image_size: int = 96,
+    image_size: int = 128,
     seed: int = 0,
     workers: int | None = None,
     force: bool = False,

@@ -6,7 +6,7 @@ dataset = dict(
     metainfo=dict(classes=classes),
 )
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,  # of the same images, many small steps teach a detector from scratch more than few large ones
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
