@@ -12,7 +12,8 @@ _base_ = [
 strides = [8, 16, 32]
 roi_extractor = dict(featmap_strides=strides, finest_scale=28, roi_layer=dict(sampling_ratio=2))
 model = dict(
-    neck=dict(start_level=1, num_outs=4),
+    backbone=dict(out_indices=(1, 2, 3)),
+    neck=dict(in_channels=[80, 160, 320], num_outs=4),
     rpn_head=dict(anchor_generator=dict(scales=[4], strides=[*strides, 64])),
     roi_head=dict(
         bbox_roi_extractor=roi_extractor,

@@ -86,7 +86,7 @@ def test_tables_of_two_recipes(root, tmp_path):
             'upernet_convnextv2-atto_toy-scenes.py is no pre-training recipe',
         ),
         (
-            ['scaling-model', 'mmcnv2::toy/fcmae_convnextv2-ato.py'],
+            ['scaling-model', 'mmcnv2::toy/fcmae_convnextv2-atto_toy-scene.py'],
             'did you mean mmcnv2::toy/fcmae_convnextv2-atto_toy-scenes.py',
         ),
         (['scaling-model', 'x.py', '--utilisation', 0], '--utilisation must be positive, got 0.0'),

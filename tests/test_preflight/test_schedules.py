@@ -58,7 +58,7 @@ def test_stock_configs(name, expected, tmp_path):
     ('path', 'settings', 'expected'),
     [
         (FCMAE, dict(train_cfg__max_epochs=100), []),  # ends with it
-        (UPERNET, dict(train_cfg__max_iters=400), []),
+        (UPERNET, dict(train_cfg__max_iters=800), []),
         (FINETUNE, dict(train_cfg__max_epochs=50), []),
         # schedulers
         (FCMAE, dict(param_scheduler__1__end=800), ['param_scheduler.1.end=800 is before the end of the training']),
@@ -83,15 +83,15 @@ def test_stock_configs(name, expected, tmp_path):
         (
             UPERNET,
             dict(param_scheduler__1__by_epoch=True),
-            ['param_scheduler.1 steps by epoch, but train_cfg.max_iters=350 counts iterations'],
+            ['param_scheduler.1 steps by epoch, but train_cfg.max_iters=400 counts iterations'],
         ),
         # intervals
         (
             UPERNET,
-            dict(train_cfg__max_iters=100),
+            dict(train_cfg__max_iters=50),
             [
-                'train_cfg.val_interval=350 is longer than the training',
-                'default_hooks.checkpoint.interval=350 is long',
+                'train_cfg.val_interval=100 is longer than the training',
+                'default_hooks.checkpoint.interval=400 is long',
             ],
         ),
         (FINETUNE, dict(train_cfg__val_begin=150), ['train_cfg.val_begin=150 is after the end']),

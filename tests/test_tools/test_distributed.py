@@ -179,14 +179,14 @@ def scaled_lr(root, config, work_dir, *options):
 
 
 def test_auto_scale_lr_counts_processes_and_accumulation(root, fcmae, one_process, tmp_path):
-    """The config's lr is 1e-3, for 64 images: 1e-3 * 16 / 64 = 2.5e-4."""
+    """The config's lr is 1e-3, for 32 images: 1e-3 * 16 / 32 = 5e-4."""
     start = one_process / 'epoch_3.pth'
     checkpoint = scaled_lr(root, fcmae, tmp_path, f'load_from={start}')
-    assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {2.5e-4}
-    assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 64
+    assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {5e-4}
+    assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 32
     # It did start from there: one step is much shorter than six together.
     way = distance(weights(one_process, 3), weights(one_process))
-    assert 0 < distance(weights(one_process, 3), checkpoint['state_dict']) < way / 10
+    assert 0 < distance(weights(one_process, 3), checkpoint['state_dict']) < way / 5
 
 
 def test_recipe_with_fsdp(root, toy_scenes, one_process, tmp_path):
