@@ -452,7 +452,7 @@ def main() -> None:
     parser.add_argument(
         '--work-dir', type=Path, help='default: work_dirs/quickstart, with --quick .../quickstart_quick'
     )
-    parser.add_argument('--quick', action='store_true', help='three and a half minutes: everything runs, but learns little')
+    parser.add_argument('--quick', action='store_true', help='all steps in 3.5 minutes; nothing learns much')
     args = parser.parse_args()
     plan = quick_plan() if args.quick else whole_plan()
     work_dir = (args.work_dir or ROOT / f'work_dirs/quickstart{"_quick" * args.quick}').resolve()
