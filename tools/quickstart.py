@@ -8,6 +8,7 @@ there are two cores: a second thread makes trainings this small little faster.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -30,6 +31,7 @@ from PIL import Image
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.registry import MODELS
 from mmcnv2.toy_scenes import CLASSES
+from mmcnv2.utils.cores import num_cores
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
 from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map, draw_reconstructions
 
@@ -98,6 +100,7 @@ class Plan:
     seconds: dict[str, float]
 
 
+@functools.cache
 def length(task: str) -> int:
     """The epochs or iterations in the config of a task."""
     train_cfg = Config.fromfile(CONFIGS[task]).train_cfg
@@ -129,7 +132,7 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
     """
     pre_training = task == 'fcmae'
     name = task if pre_training else f'{task}_{start}'
-    epochs = plan.lengths['fcmae']
+    after = 'toy_scenes'
     options: dict[str, object] = {}
     folders = dict(train='unlabelled/', test='val/') if pre_training else dict(train='', val='', test='')
     for split, folder in folders.items():
@@ -142,8 +145,9 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
             options['custom_hooks.1.interval'] = end  # of the pictures of reconstructions
         else:
             options['train_cfg.val_interval'] = end // 4
-    if start == 'fcmae' and not pre_training:
-        checkpoint = work_dir / f'fcmae/epoch_{epochs}.pth'
+    if start == 'fcmae':
+        after = 'fcmae'
+        checkpoint = work_dir / f'fcmae/epoch_{plan.lengths["fcmae"]}.pth'
         init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
         options |= {f'model.backbone.init_cfg.{key}': value for key, value in init_cfg.items()}
         options |= TUNED.get((task, start), {})
@@ -151,8 +155,7 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
     if pre_training and multiplies_bfloat16():
         command.append('--amp')
     command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
-    after = ('toy_scenes',) if pre_training or start == 'scratch' else ('fcmae',)
-    return Step(name, command, plan.seconds[task], after)
+    return Step(name, command, plan.seconds[task], (after,))
 
 
 def all_steps(plan: Plan, work_dir: Path) -> list[Step]:
@@ -211,7 +214,6 @@ class Job:
         number = self.steps.index(step) + 1
         print(f'[{number}/{len(self.steps)}] {step.name}: about {step.expected_seconds / 60:.1f} min', flush=True)
         log = self.work_dir / f'{step.name}.log'
-        # Rendering has processes of its own.
         threads = max(1, num_cores() // self.lanes)
         start = shown = time.monotonic()
         with log.open('w') as file:
@@ -239,10 +241,6 @@ class Job:
     def _left(self) -> str:
         left = expected_seconds(self.steps, self.lanes) - (time.monotonic() - self._start)
         return f'all steps: about {max(left, 0) / 60:.1f} min left'
-
-
-def num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def expected_seconds(steps: list[Step], lanes: int) -> float:

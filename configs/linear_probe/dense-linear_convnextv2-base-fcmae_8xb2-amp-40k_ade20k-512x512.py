@@ -1,5 +1,5 @@
 # Dense linear probe: mIoU of one 1x1 convolution on the frozen maps of a pre-trained backbone. It tells what the
-# features hold without what a head could add, and trains in a fraction of the time of UperNet. Other weights:
+# features hold without what a head could add, in a quarter of the iterations of UperNet. Other weights:
 # model.backbone.init_cfg.checkpoint; a row to compare with, random weights: model.backbone.init_cfg=None.
 _base_ = [
     '../_base_/models/dense-linear_convnextv2.py',

@@ -26,7 +26,8 @@ model = dict(
 )
 
 max_iters = 800
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
+val_interval = max_iters // 4
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 # At 1.5e-3 Mask R-CNN from scratch finds half as much, at 4e-4 as much (docs/start/quickstart.md).
 optim_wrapper = dict(optimizer=dict(lr=7e-4))
 auto_scale_lr = dict(base_batch_size=2)

@@ -39,7 +39,11 @@ def check_measuring_arguments(args: argparse.Namespace) -> None:
     if args.warmup < 0:
         raise InputError(f'--warmup must be at least 0, got {args.warmup}')
     args.device = choose_device(args.device)
-    warn_of_slow_types(args.device, [args.dtype] if isinstance(args.dtype, str) else args.dtype)
+    warn_of_slow_types(args.device, _dtypes(args))
+
+
+def _dtypes(args: argparse.Namespace) -> list[str]:
+    return [args.dtype] if isinstance(args.dtype, str) else args.dtype
 
 
 def add_pretraining_arguments(parser: argparse.ArgumentParser, several_dtypes: bool = False) -> None:
@@ -100,8 +104,7 @@ def read_pretraining_arguments(
     check_image_sizes(args, 'image_size')
     random_mask(1, (args.image_size // PATCH_SIZE,) * 2, args.mask_ratio)  # raises what is wrong with the ratio
     check_measuring_arguments(args)
-    dtypes = [args.dtype] if isinstance(args.dtype, str) else args.dtype
-    workloads = [Workload(args.part, args.image_size, args.mask_ratio, args.device, dtype) for dtype in dtypes]
+    workloads = [Workload(args.part, args.image_size, args.mask_ratio, args.device, dtype) for dtype in _dtypes(args)]
     return list(zip(args.archs, batch_sizes, strict=True)), workloads
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmcnv2.utils.cores import num_cores
 from mmcnv2.utils.errors import ExistingFileError, InputError
 from mmcnv2.utils.files import AtomicLocalBackend
 
@@ -170,8 +171,7 @@ def _write_images(root: Path, wanted: _Parameters, workers: int | None) -> dict[
         for i in range(wanted.count(split))
     ]
     if workers is None:  # starting a process takes as long as rendering about a hundred images
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-        workers = min(cores or 1, 1 + len(jobs) // 100)
+        workers = min(num_cores(), 1 + len(jobs) // 100)
     found: dict[str, list[list[dict[str, Any]]]] = {split: [] for split in _LABELLED}
     with tqdm(total=len(jobs), desc='toy scenes', unit='img') as bar:
         for job, objects in zip(jobs, _run(jobs, workers), strict=True):

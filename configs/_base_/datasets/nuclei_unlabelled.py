@@ -1,5 +1,5 @@
 # 464 microscopy images of nuclei without their labels: stage1_train of the 2018 Data Science Bowl (BBBC038v1, CC0).
-# A nucleus measures 20 pixels, a patch of FCMAE 32: crops are enlarged, so that a patch does not hide several at once.
+# The longer side of a nucleus is 23 pixels (median), a patch of FCMAE 32: crops are small, so that a patch hides few.
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
