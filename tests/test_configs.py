@@ -621,6 +621,7 @@ def test_norm_of_the_head_comes_from_22k_and_the_linear_layer_is_fresh(tmp_path)
     cfg.model.head.init_cfg.override.checkpoint = str(tmp_path / 'epoch_90.pth')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         head = registry.MODELS.build(cfg.model.head)
+    torch.manual_seed(0)  # a rare draw of trunc_normal_ is its bound of 2
     head.init_weights()
     assert all(torch.equal(head.norm.state_dict()[key], value) for key, value in norm.items())
     assert head.fc.weight.detach().std() == pytest.approx(2e-5, rel=0.01)
