@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(backbone=dict(arch='atto'), decoder_embed_dims=128)
 
-max_epochs = 400
+max_epochs = 300
 warmup_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
