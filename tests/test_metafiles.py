@@ -82,8 +82,11 @@ def test_models_are_those_of_their_configs():
         assert 'Results' not in model, name  # nothing was run in full, and the paper's figures are not ours
 
         cfg, metadata = load(path), model['Metadata']
-        network = {'ConvNeXt': 'ConvNeXt', 'ConvNeXtV2': 'ConvNeXt V2'}[cfg.model.backbone.type.split('.')[-1]]
-        assert metadata['Architecture'] == f'{network} {cfg.model.backbone.arch}', name
+        backbone = cfg.model.backbone
+        network = {'ConvNeXt': 'ConvNeXt ', 'ConvNeXtV2': 'ConvNeXt V2 ', 'ResNet': 'ResNet-'}[
+            backbone.type.split('.')[-1]
+        ]
+        assert metadata['Architecture'] == f'{network}{backbone.get("arch") or backbone.depth}', name
         # Of all GPUs and all iterations of a step. The checks for one process do not state it.
         images = cfg.get('auto_scale_lr', {}).get('base_batch_size', cfg.train_dataloader.batch_size)
         assert metadata['Batch Size'] == images, name

@@ -1,0 +1,20 @@
+# FCMAE on 1,128 photographs without labels, from nothing: one of each class of ImageNet, and 128 images of COCO's
+# train2017. As many iterations as on the nuclei.
+_base_ = 'fcmae_convnextv2-atto_nuclei.py'
+
+train_dataloader = dict(
+    dataset=dict(
+        data_root='data/photographs/',
+        pipeline=[
+            dict(type='LoadRandomResizedCrop', size=128, scale=(0.2, 1.0), interpolation='bicubic', flip_prob=0.5),
+            dict(type='PackUnlabelled'),
+        ],
+    )
+)
+max_epochs = 120
+train_cfg = dict(max_epochs=max_epochs)
+default_hooks = dict(logger=dict(interval=35), checkpoint=dict(interval=40))
+custom_hooks = [
+    dict(type='mmcnv2.ThroughputHook'),
+    dict(type='mmcnv2.ReconstructionHook', interval=40),
+]

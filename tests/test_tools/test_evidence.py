@@ -1,0 +1,123 @@
+"""tools/evidence.py: which runs it makes, and what it makes of their scores."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+from mmengine.config import Config, DictAction
+
+
+@pytest.fixture(scope='module')
+def evidence(root):
+    spec = importlib.util.spec_from_file_location('evidence', root / 'tools/evidence.py')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['evidence'] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def results(evidence, tmp_path):
+    """All starts did best with 3e-3; the first has all seeds of a share, the second has one."""
+    results = evidence.Results(tmp_path / 'nuclei.json')
+    for start in evidence.STARTS:
+        for run, value in zip(evidence.tuning_runs('nuclei', start), (70.0, 80.0, 75.0), strict=True):
+            results.add(run, value)
+    first, second, *_ = evidence.STARTS
+    for run, value in zip(evidence.compared_runs('nuclei', first, '5 %', results), (80.0, 82.0, 84.0), strict=True):
+        results.add(run, value)
+    results.add(evidence.compared_runs('nuclei', second, '5 %', results)[0], 71.0)
+    return results
+
+
+def test_tables_by_hand(evidence, results):
+    """Mean and standard deviation of 80, 82 and 84 are 82 and 2."""
+    tables = evidence.tables('nuclei', results).splitlines()
+    assert tables[2] == '| ConvNeXt V2, FCMAE | 0.003 | 82.0 ± 2.0 (3) | open | open |'
+    assert tables[3] == '| ConvNeXt V2, random | 0.003 | 71.0 (1) | open | open |'
+    assert '| ResNet-18, random | 70.0 | 80.0 | 75.0 |' in tables
+    assert not any('all labels' in line for line in tables)
+    longer = evidence.longer_runs('nuclei', results)
+    assert {(run.iterations, run.share) for run in longer} == {(600, '100 %'), (1200, '100 %')}
+    assert {run.start for run in longer} == {start for start in evidence.STARTS if 'random' in start}
+    results.add(longer[0], 85.55)
+    assert evidence.tables('nuclei', results).endswith(f'| {longer[0].start} | 600 | 85.5 |')
+
+
+def test_plot_has_the_means(evidence, results):
+    (axes,) = evidence.plot('nuclei', results).axes
+    assert axes.lines[0].get_xydata().tolist() == [[23, 82.0]]
+    assert axes.lines[2].get_xydata().tolist() == []
+
+
+def test_what_is_there_is_not_made_again(evidence, results, tmp_path, capsys):
+    again = evidence.Results(results.file)
+    assert again.values == results.values
+    evidence.train(list(again.values), again, tmp_path, tmp_path, lanes=1)
+    assert capsys.readouterr().out == ''
+
+
+def test_a_run_that_fails_is_named_and_others_go_on(evidence, results, tmp_path, monkeypatch):
+    ok, fails = evidence.compared_runs('nuclei', 'ResNet-18, random', '20 %', results)[:2]
+    scalars = tmp_path / ok.name / 'a/vis_data/scalars.json'
+    code = f'import pathlib; path = pathlib.Path({str(scalars)!r}); path.parent.mkdir(parents=True); path.write_text'
+    records = '\n'.join(
+        map(json.dumps, [{'loss': 1.0, 'step': 1}, {'mIoU': 50.0, 'step': 0}, {'mIoU': 61.5, 'step': 0}])
+    )
+    commands = {ok: f'{code}({records!r})', fails: 'raise SystemExit("no")'}
+    monkeypatch.setattr(evidence.Run, 'command', lambda run, *folders: [sys.executable, '-c', commands[run]])
+    with pytest.raises(SystemExit, match=f'1 runs failed: .*{fails.name}.log'):
+        evidence.train([fails, ok], results, tmp_path, tmp_path, lanes=1)
+    assert evidence.Results(results.file).values[ok] == 61.5
+    assert (tmp_path / f'{fails.name}.log').read_text() == 'no\n'
+
+
+def with_options(command):
+    """The config that a command of tools/train.py trains."""
+    cfg = Config.fromfile(command[2])
+    options = command[command.index('--cfg-options') + 1 :]
+    cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in (o.split('=', 1) for o in options)})
+    return cfg
+
+
+@pytest.mark.parametrize('task', ['nuclei', 'coco-coarse'])
+def test_starts_differ_in_backbone_and_weights_only(evidence, task, tmp_path):
+    folder = tmp_path / f'fcmae_convnextv2-atto_{evidence.TASKS[task].pretraining}'
+    folder.mkdir()
+    (folder / 'last_checkpoint').write_text('/somewhere/epoch_300.pth')
+    runs = {
+        start: evidence.Run(task, start, '20 %', 3e-3, seed=1) for start in evidence.STARTS if 'ConvNeXt,' not in start
+    }
+    configs = {start: with_options(run.command(tmp_path, tmp_path)) for start, run in runs.items()}
+    fcmae, random, resnet = configs.values()
+    assert fcmae.model.backbone.init_cfg == dict(
+        type='Pretrained', prefix='backbone.', checkpoint='/somewhere/epoch_300.pth'
+    )
+    del fcmae.model.backbone['init_cfg']
+    assert fcmae.to_dict() == random.to_dict()
+    assert len(fcmae.train_dataloader.dataset.indices) == evidence.TASKS[task].shares['20 %']
+    for key in ('train_dataloader', 'optim_wrapper', 'train_cfg', 'param_scheduler', 'randomness', 'val_dataloader'):
+        assert fcmae[key] == resnet[key], key
+    other = with_options(evidence.Run(task, 'ResNet-18, random', '20 %', 3e-3, seed=2).command(tmp_path, tmp_path))
+    assert other.train_dataloader.dataset.indices != resnet.train_dataloader.dataset.indices
+
+
+def test_coarse_classes_of_coco(root):
+    """Each of the 133 labels is in one coarse class; things by COCO's own order of categories."""
+    from mmdet.datasets import CocoPanopticDataset
+
+    cfg = Config.fromfile(root / 'configs/evidence/upernet_convnextv2-atto_coco-coarse.py')
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    label_map = cfg.test_pipeline[2].label_map
+    names = CocoPanopticDataset.METAINFO['classes']
+    assert sorted(label_map) == list(range(len(names))) and set(label_map.values()) == set(range(len(classes)))
+    coarse = {name: classes[label_map[label]] for label, name in enumerate(names)}
+    expected = {
+        'boat': 'vehicle', 'traffic light': 'street_furniture', 'giraffe': 'animal', 'backpack': 'carried',
+        'tennis racket': 'carried', 'bowl': 'tableware', 'cake': 'food', 'potted plant': 'plant', 'bed': 'seat_or_bed',
+        'dining table': 'table_or_cabinet', 'refrigerator': 'device', 'toothbrush': 'small_object', 'sea': 'water',
+        'rug-merged': 'textile', 'road': 'road_or_pavement', 'tree-merged': 'plant', 'sky-other-merged': 'sky',
+        'building-other-merged': 'building', 'snow': 'ground', 'ceiling-merged': 'wall_or_ceiling', 'stairs': 'floor',
+    }  # fmt: skip
+    assert {name: coarse[name] for name in expected} == expected

@@ -1,0 +1,263 @@
+"""Fine-tune from every start with the same budget, on shares of the labels, with several seeds; tables and plots.
+
+python tools/evidence.py nuclei|coco-coarse [--work-dir work_dirs/evidence] [--lanes 2]
+
+Each training is a run of tools/train.py; its log and config are in the work dir. A run that is there is not made
+again, so the command goes on where it was stopped. The starts from FCMAE need the checkpoints of
+configs/evidence/fcmae_*.py, by default where tools/train.py leaves them.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mmcnv2.utils.cores import num_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+LEARNING_RATES = (1e-3, 3e-3, 9e-3)  # tried for every start
+TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
+SEEDS = (1, 2, 3)
+MAX_ITERS = 300  # of every start
+LONGER = (600, 1200)  # how many iterations does a start from random weights need to catch up?
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images with labels, and the images of the pre-training. ``shares``: so many images a share of the labels."""
+
+    title: str
+    pretraining: str
+    shares: dict[str, int]
+
+
+TASKS = {
+    'nuclei': Task('UperNet on nuclei', 'nuclei', {'5 %': 23, '20 %': 93, '100 %': 464}),
+    'coco-coarse': Task('UperNet on COCO, 20 classes', 'photographs', {'20 %': 20, '100 %': 100}),
+}
+STARTS = {  # backbone in the name of the config, and whether FCMAE pre-trained it
+    'ConvNeXt V2, FCMAE': ('convnextv2-atto', True),
+    'ConvNeXt V2, random': ('convnextv2-atto', False),
+    'ConvNeXt, FCMAE': ('convnext-atto', True),
+    'ConvNeXt, random': ('convnext-atto', False),
+    'ResNet-18, random': ('resnet18', False),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: task, start, share of the labels, base learning rate, seed and iterations."""
+
+    task: str
+    start: str
+    share: str
+    lr: float
+    seed: int
+    iterations: int = MAX_ITERS
+
+    @property
+    def name(self) -> str:
+        backbone, pretrained = STARTS[self.start]
+        weights = 'fcmae' if pretrained else 'random'
+        share = self.share.replace(' %', 'percent')
+        return f'{backbone}_{self.task}_{weights}_{share}_lr{self.lr:g}_seed{self.seed}_{self.iterations}its'
+
+    def command(self, work_dir: Path, checkpoints: Path) -> list[str]:
+        """The training as a command.
+
+        Args:
+            work_dir: The folder of all runs.
+            checkpoints: The folder of the work dirs of the pre-trainings.
+        """
+        backbone, pretrained = STARTS[self.start]
+        task = TASKS[self.task]
+        # The same images for every start, others for another seed.
+        images = random.Random(self.seed).sample(range(task.shares['100 %']), task.shares[self.share])
+        options = {
+            'optim_wrapper.optimizer.lr': self.lr,
+            'train_dataloader.dataset.indices': str(sorted(images)).replace(' ', ''),
+            'randomness.seed': self.seed,
+            'train_cfg.max_iters': self.iterations,
+            'train_cfg.val_interval': self.iterations,
+            'default_hooks.checkpoint.interval': self.iterations,
+            'default_hooks.checkpoint.save_optimizer': False,
+        }
+        if pretrained:
+            run_dir = checkpoints / f'fcmae_{backbone}_{task.pretraining}'
+            options |= {
+                'model.backbone.init_cfg.type': 'Pretrained',
+                'model.backbone.init_cfg.prefix': 'backbone.',
+                'model.backbone.init_cfg.checkpoint': (run_dir / 'last_checkpoint').read_text().strip(),
+            }
+        config = ROOT / f'configs/evidence/upernet_{backbone}_{self.task}.py'
+        train = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(work_dir / self.name)]
+        return [*train, '--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+
+
+class Results:
+    """The mIoU of each run, in a JSON file that is written after each."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        records = json.loads(self.file.read_text()) if self.file.exists() else []
+        self.values = {Run(**record['run']): record['mIoU'] for record in records}
+        self._lock = threading.Lock()
+
+    def add(self, run: Run, value: float) -> None:
+        with self._lock:
+            self.values[run] = value
+            records = [{'run': asdict(run), 'mIoU': value} for run, value in self.values.items()]
+            partial = self.file.with_suffix('.partial')
+            partial.write_text(json.dumps(records, indent=1))
+            partial.replace(self.file)
+
+
+def last_score(run_dir: Path) -> float:
+    """The last mIoU that a run has logged, in percent."""
+    scalars = max(run_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    return [record['mIoU'] for record in map(json.loads, scalars.read_text().splitlines()) if 'mIoU' in record][-1]
+
+
+def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, lanes: int) -> None:
+    """Make the runs that are not there yet, ``lanes`` at a time with one thread each.
+
+    Raises:
+        SystemExit: If runs fail, with their logs; the others are made.
+    """
+    missing = [run for run in runs if run not in results.values]
+    failed: list[Path] = []
+    begin = time.monotonic()
+
+    def make(number: int, run: Run) -> None:
+        log = work_dir / f'{run.name}.log'
+        with log.open('w') as file:
+            environment = {'OMP_NUM_THREADS': '1', **os.environ}
+            command = run.command(work_dir, checkpoints)
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+        if done.returncode != 0:
+            failed.append(log)
+            print(f'[{number}/{len(missing)}] {run.name}: failed, see {log}', flush=True)
+            return
+        results.add(run, last_score(work_dir / run.name))
+        left = (time.monotonic() - begin) / number * (len(missing) - number) / 60
+        print(f'[{number}/{len(missing)}] {run.name}: mIoU {results.values[run]:.1f}; {left:.0f} min left', flush=True)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        for future in [pool.submit(make, number, run) for number, run in enumerate(missing, start=1)]:
+            future.result()
+    if failed:
+        raise SystemExit(f'error: {len(failed)} runs failed: {", ".join(map(str, failed))}')
+
+
+def tuning_runs(task: str, start: str) -> list[Run]:
+    return [Run(task, start, TUNING_SHARE, lr, TUNING_SEED) for lr in LEARNING_RATES]
+
+
+def best_lr(task: str, start: str, results: Results) -> float:
+    """The learning rate with which a start did best on the share and seed for tuning."""
+    return max(tuning_runs(task, start), key=lambda run: results.values[run]).lr
+
+
+def compared_runs(task: str, start: str, share: str, results: Results) -> list[Run]:
+    """A cell of the table: a run a seed."""
+    return [Run(task, start, share, best_lr(task, start, results), seed) for seed in SEEDS]
+
+
+def longer_runs(task: str, results: Results) -> list[Run]:
+    """Starts from random weights with more iterations, all labels."""
+    starts = [start for start, (_, pretrained) in STARTS.items() if not pretrained]
+    return [
+        Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
+        for iterations in LONGER
+        for start in starts
+    ]
+
+
+def scores(task: str, start: str, share: str, results: Results) -> list[float]:
+    """The mIoU of the seeds that were run, in percent."""
+    return [results.values[run] for run in compared_runs(task, start, share, results) if run in results.values]
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """As '81.2 ± 0.4 (3)': mean, standard deviation between seeds, how many seeds."""
+    if len(values) < 2:
+        return f'{values[0]:.1f} (1)' if values else 'open'
+    return f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} ({len(values)})'
+
+
+def tables(task: str, results: Results) -> str:
+    """What came out, what was tried, and the longer runs, as Markdown."""
+    shares = TASKS[task].shares
+    lines = [f'| start | lr | {" | ".join(shares)} |', '| --- ' * (2 + len(shares)) + '|']
+    for start in STARTS:
+        cells = [mean_and_spread(scores(task, start, share, results)) for share in shares]
+        lines.append(f'| {start} | {best_lr(task, start, results):g} | {" | ".join(cells)} |')
+    lines += ['', f'| start | {" | ".join(f"lr {lr:g}" for lr in LEARNING_RATES)} |']
+    lines += ['| --- ' * (1 + len(LEARNING_RATES)) + '|']
+    for start in STARTS:
+        tried = [results.values[run] for run in tuning_runs(task, start)]
+        lines.append(f'| {start} | {" | ".join(f"{value:.1f}" for value in tried)} |')
+    longer = [(run, results.values[run]) for run in longer_runs(task, results) if run in results.values]
+    if longer:
+        lines += ['', '| start, all labels, one seed | iterations | mIoU |', '| --- | --- | --- |']
+        lines += [f'| {run.start} | {run.iterations} | {value:.1f} |' for run, value in longer]
+    return '\n'.join(lines)
+
+
+def plot(task: str, results: Results) -> Figure:
+    """Plot the mIoU over the share of the labels: mean, and a band from the lowest to the highest seed."""
+    figure = Figure(figsize=(5.2, 3.6), layout='constrained')
+    axes = figure.subplots()
+    shares = TASKS[task].shares
+    for start, (backbone, pretrained) in STARTS.items():
+        found = {number: scores(task, start, share, results) for share, number in shares.items()}
+        found = {number: values for number, values in found.items() if values}
+        color = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}[backbone]
+        means, lowest, highest = (
+            [reduce(values) for values in found.values()] for reduce in (statistics.mean, min, max)
+        )
+        axes.plot(list(found), means, '-' if pretrained else '--', color=color, marker='o', label=start)
+        axes.fill_between(list(found), lowest, highest, color=color, alpha=0.15)
+    axes.set(title=TASKS[task].title, xlabel='images with labels', ylabel='mIoU', xscale='log')
+    axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize='small')
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('task', choices=TASKS)
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/evidence')
+    parser.add_argument('--checkpoints', type=Path, default=ROOT / 'work_dirs', help='work dirs of the pre-trainings')
+    parser.add_argument('--lanes', type=int, default=min(2, num_cores()), help='trainings at a time (default: 2)')
+    args = parser.parse_args()
+    task = args.task
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    results = Results(args.work_dir / f'{task}.json')
+
+    def make(runs: list[Run]) -> None:
+        train(runs, results, args.work_dir, args.checkpoints, args.lanes)
+
+    make([run for start in STARTS for run in tuning_runs(task, start)])
+    cells = [compared_runs(task, start, share, results) for share in TASKS[task].shares for start in STARTS]
+    make([run for runs_of_a_seed in zip(*cells, strict=True) for run in runs_of_a_seed])
+    make(longer_runs(task, results))
+    (args.work_dir / f'{task}.md').write_text(tables(task, results) + '\n')
+    plot(task, results).savefig(args.work_dir / f'{task}.png', dpi=110)
+    print(tables(task, results))
+
+
+if __name__ == '__main__':
+    main()
