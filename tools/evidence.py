@@ -1,6 +1,6 @@
 """Fine-tune from every start with the same budget, on shares of the labels, with several seeds; tables and plots.
 
-python tools/evidence.py nuclei|coco-coarse [--work-dir work_dirs/evidence] [--lanes 2]
+python tools/evidence.py upernet_nuclei [--work-dir work_dirs/evidence] [--lanes 2]
 
 Each training is a run of tools/train.py; its log and config are in the work dir. A run that is there is not made
 again, so the command goes on where it was stopped. The starts from FCMAE need the checkpoints of
@@ -25,25 +25,55 @@ from matplotlib.figure import Figure
 from mmcnv2.utils.cores import num_cores
 
 ROOT = Path(__file__).resolve().parents[1]
-LEARNING_RATES = (1e-3, 3e-3, 9e-3)  # tried for every start
 TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
 SEEDS = (1, 2, 3)
-MAX_ITERS = 300  # of every start
-LONGER = (600, 1200)  # how many iterations does a start from random weights need to catch up?
 
 
 @dataclass(frozen=True)
 class Task:
-    """Images with labels, and the images of the pre-training. ``shares``: so many images a share of the labels."""
+    """What is trained, on which images, and the budget, which is the same for every start.
+
+    ``metrics``: titles by the names in the log; the first decides on the learning rate. ``shares``: the images with
+    labels. ``longer``: iterations of further runs from random weights: how many do these need to catch up?
+    """
 
     title: str
+    metrics: dict[str, str]
     pretraining: str
     shares: dict[str, int]
+    learning_rates: tuple[float, ...]
+    iterations: int
+    longer: tuple[int, ...]
 
 
 TASKS = {
-    'nuclei': Task('UperNet on nuclei', 'nuclei', {'5 %': 23, '20 %': 93, '100 %': 464}),
-    'coco-coarse': Task('UperNet on COCO, 20 classes', 'photographs', {'20 %': 20, '100 %': 100}),
+    'upernet_nuclei': Task(
+        title='UperNet on nuclei',
+        metrics={'mIoU': 'mIoU'},
+        pretraining='nuclei',
+        shares={'5 %': 23, '20 %': 93, '100 %': 464},
+        learning_rates=(1e-3, 3e-3, 9e-3),
+        iterations=300,
+        longer=(600, 1200),
+    ),
+    'upernet_coco-coarse': Task(
+        title='UperNet on COCO, 20 classes',
+        metrics={'mIoU': 'mIoU'},
+        pretraining='photographs',
+        shares={'20 %': 20, '100 %': 100},
+        learning_rates=(1e-3, 3e-3, 9e-3),
+        iterations=300,
+        longer=(600, 1200),
+    ),
+    'mask-rcnn_nuclei': Task(
+        title='Mask R-CNN on nuclei',
+        metrics={'mask AP': 'coco/segm_mAP', 'box AP': 'coco/bbox_mAP'},
+        pretraining='nuclei',
+        shares={'5 %': 23, '20 %': 93, '100 %': 464},
+        learning_rates=(3e-4, 7e-4, 1.5e-3),
+        iterations=400,
+        longer=(800,),
+    ),
 }
 STARTS = {  # backbone in the name of the config, and whether FCMAE pre-trained it
     'ConvNeXt V2, FCMAE': ('convnextv2-atto', True),
@@ -63,14 +93,14 @@ class Run:
     share: str
     lr: float
     seed: int
-    iterations: int = MAX_ITERS
+    iterations: int
 
     @property
     def name(self) -> str:
         backbone, pretrained = STARTS[self.start]
         weights = 'fcmae' if pretrained else 'random'
         share = self.share.replace(' %', 'percent')
-        return f'{backbone}_{self.task}_{weights}_{share}_lr{self.lr:g}_seed{self.seed}_{self.iterations}its'
+        return f'{self.task}_{backbone}_{weights}_{share}_lr{self.lr:g}_seed{self.seed}_{self.iterations}its'
 
     def command(self, work_dir: Path, checkpoints: Path) -> list[str]:
         """The training as a command.
@@ -99,33 +129,37 @@ class Run:
                 'model.backbone.init_cfg.prefix': 'backbone.',
                 'model.backbone.init_cfg.checkpoint': (run_dir / 'last_checkpoint').read_text().strip(),
             }
-        config = ROOT / f'configs/evidence/upernet_{backbone}_{self.task}.py'
+        model, data = self.task.split('_')
+        config = ROOT / f'configs/evidence/{model}_{backbone}_{data}.py'
         train = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(work_dir / self.name)]
         return [*train, '--cfg-options', *(f'{key}={value}' for key, value in options.items())]
 
 
 class Results:
-    """The mIoU of each run, in a JSON file that is written after each."""
+    """The metrics of each run in percent, in a JSON file that is written after each."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         records = json.loads(self.file.read_text()) if self.file.exists() else []
-        self.values = {Run(**record['run']): record['mIoU'] for record in records}
+        self.values = {Run(**record['run']): record['metrics'] for record in records}
         self._lock = threading.Lock()
 
-    def add(self, run: Run, value: float) -> None:
+    def add(self, run: Run, metrics: dict[str, float]) -> None:
         with self._lock:
-            self.values[run] = value
-            records = [{'run': asdict(run), 'mIoU': value} for run, value in self.values.items()]
+            self.values[run] = metrics
+            records = [{'run': asdict(run), 'metrics': metrics} for run, metrics in self.values.items()]
             partial = self.file.with_suffix('.partial')
             partial.write_text(json.dumps(records, indent=1))
             partial.replace(self.file)
 
 
-def last_score(run_dir: Path) -> float:
-    """The last mIoU that a run has logged, in percent."""
+def last_metrics(task: str, run_dir: Path) -> dict[str, float]:
+    """What a run has logged last, in percent: mmseg logs that, mmdet fractions."""
     scalars = max(run_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    return [record['mIoU'] for record in map(json.loads, scalars.read_text().splitlines()) if 'mIoU' in record][-1]
+    logged: dict[str, float] = {}
+    for record in map(json.loads, scalars.read_text().splitlines()):
+        logged |= record
+    return {title: logged[key] * (100 if 'AP' in key else 1) for title, key in TASKS[task].metrics.items()}
 
 
 def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, lanes: int) -> None:
@@ -148,9 +182,10 @@ def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, 
             failed.append(log)
             print(f'[{number}/{len(missing)}] {run.name}: failed, see {log}', flush=True)
             return
-        results.add(run, last_score(work_dir / run.name))
+        results.add(run, last_metrics(run.task, work_dir / run.name))
         left = (time.monotonic() - begin) / number * (len(missing) - number) / 60
-        print(f'[{number}/{len(missing)}] {run.name}: mIoU {results.values[run]:.1f}; {left:.0f} min left', flush=True)
+        found = ', '.join(f'{title} {value:.1f}' for title, value in results.values[run].items())
+        print(f'[{number}/{len(missing)}] {run.name}: {found}; {left:.0f} min left', flush=True)
 
     with ThreadPoolExecutor(lanes) as pool:
         for future in [pool.submit(make, number, run) for number, run in enumerate(missing, start=1)]:
@@ -160,32 +195,36 @@ def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, 
 
 
 def tuning_runs(task: str, start: str) -> list[Run]:
-    return [Run(task, start, TUNING_SHARE, lr, TUNING_SEED) for lr in LEARNING_RATES]
+    rates, iterations = TASKS[task].learning_rates, TASKS[task].iterations
+    return [Run(task, start, TUNING_SHARE, lr, TUNING_SEED, iterations) for lr in rates]
 
 
 def best_lr(task: str, start: str, results: Results) -> float:
     """The learning rate with which a start did best on the share and seed for tuning."""
-    return max(tuning_runs(task, start), key=lambda run: results.values[run]).lr
+    metric = next(iter(TASKS[task].metrics))
+    return max(tuning_runs(task, start), key=lambda run: results.values[run][metric]).lr
 
 
 def compared_runs(task: str, start: str, share: str, results: Results) -> list[Run]:
     """A cell of the table: a run a seed."""
-    return [Run(task, start, share, best_lr(task, start, results), seed) for seed in SEEDS]
+    lr, iterations = best_lr(task, start, results), TASKS[task].iterations
+    return [Run(task, start, share, lr, seed, iterations) for seed in SEEDS]
 
 
 def longer_runs(task: str, results: Results) -> list[Run]:
-    """Starts from random weights with more iterations, all labels."""
+    """Starts from random weights with more iterations, all labels, one seed."""
     starts = [start for start, (_, pretrained) in STARTS.items() if not pretrained]
     return [
         Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
-        for iterations in LONGER
+        for iterations in TASKS[task].longer
         for start in starts
     ]
 
 
-def scores(task: str, start: str, share: str, results: Results) -> list[float]:
-    """The mIoU of the seeds that were run, in percent."""
-    return [results.values[run] for run in compared_runs(task, start, share, results) if run in results.values]
+def scores(task: str, metric: str, start: str, share: str, results: Results) -> list[float]:
+    """Those of the seeds that were run, in percent."""
+    runs = compared_runs(task, start, share, results)
+    return [results.values[run][metric] for run in runs if run in results.values]
 
 
 def mean_and_spread(values: list[float]) -> str:
@@ -197,41 +236,45 @@ def mean_and_spread(values: list[float]) -> str:
 
 def tables(task: str, results: Results) -> str:
     """What came out, what was tried, and the longer runs, as Markdown."""
-    shares = TASKS[task].shares
-    lines = [f'| start | lr | {" | ".join(shares)} |', '| --- ' * (2 + len(shares)) + '|']
+    shares, rates, metrics = TASKS[task].shares, TASKS[task].learning_rates, TASKS[task].metrics
+    lines = []
+    for metric in metrics:
+        lines += [f'| {metric}: start | lr | {" | ".join(shares)} |', '| --- ' * (2 + len(shares)) + '|']
+        for start in STARTS:
+            cells = [mean_and_spread(scores(task, metric, start, share, results)) for share in shares]
+            lines.append(f'| {start} | {best_lr(task, start, results):g} | {" | ".join(cells)} |')
+        lines.append('')
+    metric = next(iter(metrics))
+    lines += [f'| {metric}: start | {" | ".join(f"lr {lr:g}" for lr in rates)} |', '| --- ' * (1 + len(rates)) + '|']
     for start in STARTS:
-        cells = [mean_and_spread(scores(task, start, share, results)) for share in shares]
-        lines.append(f'| {start} | {best_lr(task, start, results):g} | {" | ".join(cells)} |')
-    lines += ['', f'| start | {" | ".join(f"lr {lr:g}" for lr in LEARNING_RATES)} |']
-    lines += ['| --- ' * (1 + len(LEARNING_RATES)) + '|']
-    for start in STARTS:
-        tried = [results.values[run] for run in tuning_runs(task, start)]
+        tried = [results.values[run][metric] for run in tuning_runs(task, start)]
         lines.append(f'| {start} | {" | ".join(f"{value:.1f}" for value in tried)} |')
     longer = [(run, results.values[run]) for run in longer_runs(task, results) if run in results.values]
     if longer:
-        lines += ['', '| start, all labels, one seed | iterations | mIoU |', '| --- | --- | --- |']
-        lines += [f'| {run.start} | {run.iterations} | {value:.1f} |' for run, value in longer]
+        lines += ['', f'| start, all labels, one seed | iterations | {" | ".join(metrics)} |']
+        lines += ['| --- ' * (2 + len(metrics)) + '|']
+        for run, found in longer:
+            lines.append(f'| {run.start} | {run.iterations} | {" | ".join(f"{found[m]:.1f}" for m in metrics)} |')
     return '\n'.join(lines)
 
 
 def plot(task: str, results: Results) -> Figure:
-    """Plot the mIoU over the share of the labels: mean, and a band from the lowest to the highest seed."""
-    figure = Figure(figsize=(5.2, 3.6), layout='constrained')
-    axes = figure.subplots()
-    shares = TASKS[task].shares
-    for start, (backbone, pretrained) in STARTS.items():
-        found = {number: scores(task, start, share, results) for share, number in shares.items()}
-        found = {number: values for number, values in found.items() if values}
-        color = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}[backbone]
-        means, lowest, highest = (
-            [reduce(values) for values in found.values()] for reduce in (statistics.mean, min, max)
-        )
-        axes.plot(list(found), means, '-' if pretrained else '--', color=color, marker='o', label=start)
-        axes.fill_between(list(found), lowest, highest, color=color, alpha=0.15)
-    axes.set(title=TASKS[task].title, xlabel='images with labels', ylabel='mIoU', xscale='log')
-    axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
+    """Plot each metric over the share of the labels: mean, and a band from the lowest to the highest seed."""
+    metrics, shares = TASKS[task].metrics, TASKS[task].shares
+    colors = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}
+    figure = Figure(figsize=(4.8 * len(metrics), 3.6), layout='constrained')
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        for start, (backbone, pretrained) in STARTS.items():
+            found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
+            found = {number: values for number, values in found.items() if values}
+            means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
+            color, style = colors[backbone], '-' if pretrained else '--'
+            axes.plot(list(found), means, style, color=color, marker='o', label=start)
+            axes.fill_between(list(found), low, high, color=color, alpha=0.15)
+        axes.set(title=TASKS[task].title, xlabel='images with labels', ylabel=metric, xscale='log')
+        axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
     axes.legend(fontsize='small')
     return figure
 

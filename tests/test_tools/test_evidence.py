@@ -20,33 +20,35 @@ def evidence(root):
 @pytest.fixture
 def results(evidence, tmp_path):
     """All starts did best with 3e-3; the first has all seeds of a share, the second has one."""
-    results = evidence.Results(tmp_path / 'nuclei.json')
+    results = evidence.Results(tmp_path / 'results.json')
     for start in evidence.STARTS:
-        for run, value in zip(evidence.tuning_runs('nuclei', start), (70.0, 80.0, 75.0), strict=True):
-            results.add(run, value)
+        for run, value in zip(evidence.tuning_runs('upernet_nuclei', start), (70.0, 80.0, 75.0), strict=True):
+            results.add(run, {'mIoU': value})
     first, second, *_ = evidence.STARTS
-    for run, value in zip(evidence.compared_runs('nuclei', first, '5 %', results), (80.0, 82.0, 84.0), strict=True):
-        results.add(run, value)
-    results.add(evidence.compared_runs('nuclei', second, '5 %', results)[0], 71.0)
+    for run, value in zip(
+        evidence.compared_runs('upernet_nuclei', first, '5 %', results), (80.0, 82.0, 84.0), strict=True
+    ):
+        results.add(run, {'mIoU': value})
+    results.add(evidence.compared_runs('upernet_nuclei', second, '5 %', results)[0], {'mIoU': 71.0})
     return results
 
 
 def test_tables_by_hand(evidence, results):
     """Mean and standard deviation of 80, 82 and 84 are 82 and 2."""
-    tables = evidence.tables('nuclei', results).splitlines()
+    tables = evidence.tables('upernet_nuclei', results).splitlines()
     assert tables[2] == '| ConvNeXt V2, FCMAE | 0.003 | 82.0 ± 2.0 (3) | open | open |'
     assert tables[3] == '| ConvNeXt V2, random | 0.003 | 71.0 (1) | open | open |'
     assert '| ResNet-18, random | 70.0 | 80.0 | 75.0 |' in tables
     assert not any('all labels' in line for line in tables)
-    longer = evidence.longer_runs('nuclei', results)
+    longer = evidence.longer_runs('upernet_nuclei', results)
     assert {(run.iterations, run.share) for run in longer} == {(600, '100 %'), (1200, '100 %')}
     assert {run.start for run in longer} == {start for start in evidence.STARTS if 'random' in start}
-    results.add(longer[0], 85.55)
-    assert evidence.tables('nuclei', results).endswith(f'| {longer[0].start} | 600 | 85.5 |')
+    results.add(longer[0], {'mIoU': 85.55})
+    assert evidence.tables('upernet_nuclei', results).endswith(f'| {longer[0].start} | 600 | 85.5 |')
 
 
 def test_plot_has_the_means(evidence, results):
-    (axes,) = evidence.plot('nuclei', results).axes
+    (axes,) = evidence.plot('upernet_nuclei', results).axes
     assert axes.lines[0].get_xydata().tolist() == [[23, 82.0]]
     assert axes.lines[2].get_xydata().tolist() == []
 
@@ -59,7 +61,7 @@ def test_what_is_there_is_not_made_again(evidence, results, tmp_path, capsys):
 
 
 def test_a_run_that_fails_is_named_and_others_go_on(evidence, results, tmp_path, monkeypatch):
-    ok, fails = evidence.compared_runs('nuclei', 'ResNet-18, random', '20 %', results)[:2]
+    ok, fails = evidence.compared_runs('upernet_nuclei', 'ResNet-18, random', '20 %', results)[:2]
     scalars = tmp_path / ok.name / 'a/vis_data/scalars.json'
     code = f'import pathlib; path = pathlib.Path({str(scalars)!r}); path.parent.mkdir(parents=True); path.write_text'
     records = '\n'.join(
@@ -69,8 +71,19 @@ def test_a_run_that_fails_is_named_and_others_go_on(evidence, results, tmp_path,
     monkeypatch.setattr(evidence.Run, 'command', lambda run, *folders: [sys.executable, '-c', commands[run]])
     with pytest.raises(SystemExit, match=f'1 runs failed: .*{fails.name}.log'):
         evidence.train([fails, ok], results, tmp_path, tmp_path, lanes=1)
-    assert evidence.Results(results.file).values[ok] == 61.5
+    assert evidence.Results(results.file).values[ok] == {'mIoU': 61.5}
     assert (tmp_path / f'{fails.name}.log').read_text() == 'no\n'
+
+
+def test_metrics_are_in_percent(evidence, tmp_path):
+    """mmdet logs fractions; those of the last validation count."""
+    folder = tmp_path / 'a/vis_data'
+    folder.mkdir(parents=True)
+    records = [{'coco/segm_mAP': mask, 'coco/bbox_mAP': box, 'step': 0} for mask, box in ((0.1, 0.2), (0.25, 0.5))]
+    (folder / 'scalars.json').write_text(
+        '\n'.join(map(json.dumps, [records[0], {'loss': 1.0, 'step': 9}, records[1]]))
+    )
+    assert evidence.last_metrics('mask-rcnn_nuclei', tmp_path) == {'mask AP': 25.0, 'box AP': 50.0}
 
 
 def with_options(command):
@@ -81,13 +94,15 @@ def with_options(command):
     return cfg
 
 
-@pytest.mark.parametrize('task', ['nuclei', 'coco-coarse'])
+@pytest.mark.parametrize('task', ['upernet_nuclei', 'upernet_coco-coarse', 'mask-rcnn_nuclei'])
 def test_starts_differ_in_backbone_and_weights_only(evidence, task, tmp_path):
     folder = tmp_path / f'fcmae_convnextv2-atto_{evidence.TASKS[task].pretraining}'
     folder.mkdir()
     (folder / 'last_checkpoint').write_text('/somewhere/epoch_300.pth')
     runs = {
-        start: evidence.Run(task, start, '20 %', 3e-3, seed=1) for start in evidence.STARTS if 'ConvNeXt,' not in start
+        start: evidence.Run(task, start, '20 %', 3e-3, seed=1, iterations=50)
+        for start in evidence.STARTS
+        if 'ConvNeXt,' not in start
     }
     configs = {start: with_options(run.command(tmp_path, tmp_path)) for start, run in runs.items()}
     fcmae, random, resnet = configs.values()
@@ -99,7 +114,9 @@ def test_starts_differ_in_backbone_and_weights_only(evidence, task, tmp_path):
     assert len(fcmae.train_dataloader.dataset.indices) == evidence.TASKS[task].shares['20 %']
     for key in ('train_dataloader', 'optim_wrapper', 'train_cfg', 'param_scheduler', 'randomness', 'val_dataloader'):
         assert fcmae[key] == resnet[key], key
-    other = with_options(evidence.Run(task, 'ResNet-18, random', '20 %', 3e-3, seed=2).command(tmp_path, tmp_path))
+    other = with_options(
+        evidence.Run(task, 'ResNet-18, random', '20 %', 3e-3, seed=2, iterations=50).command(tmp_path, tmp_path)
+    )
     assert other.train_dataloader.dataset.indices != resnet.train_dataloader.dataset.indices
 
 
