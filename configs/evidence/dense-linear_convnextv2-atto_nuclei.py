@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
+    data_preprocessor=dict(size=(128, 128), mean=[45.0] * 3, std=[70.0] * 3),  # as in the pre-training
     backbone=dict(arch='atto'),
     decode_head=dict(in_channels=[40, 80, 160, 320], channels=600, num_classes=2),
 )

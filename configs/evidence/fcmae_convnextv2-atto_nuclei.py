@@ -1,4 +1,4 @@
-# FCMAE on images of one's own domain, from nothing: 464 images, an hour on a CPU.
+# FCMAE on images of one's own domain, from nothing: 464 images, 45 minutes on a CPU.
 _base_ = [
     '../_base_/models/fcmae_convnextv2.py',
     '../_base_/datasets/nuclei_unlabelled.py',
@@ -6,9 +6,15 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(arch='atto'), decoder_embed_dims=128)
+# Mean and deviation of these images, one for all channels, since most are grey: with ImageNet's the three channels of
+# a dark grey patch differ by a constant, which is two thirds of the variance of FCMAE's normalised targets.
+model = dict(
+    data_preprocessor=dict(mean=[45.0] * 3, std=[70.0] * 3),
+    backbone=dict(arch='atto'),
+    decoder_embed_dims=128,
+)
 
-max_epochs = 300
+max_epochs = 200
 warmup_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -2,6 +2,8 @@
 # train2017. As many iterations as on the nuclei.
 _base_ = 'fcmae_convnextv2-atto_nuclei.py'
 
+mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+model = dict(data_preprocessor=dict(mean=mean, std=std))
 train_dataloader = dict(
     dataset=dict(
         data_root='data/photographs/',
@@ -11,7 +13,7 @@ train_dataloader = dict(
         ],
     )
 )
-max_epochs = 120
+max_epochs = 80
 train_cfg = dict(max_epochs=max_epochs)
 default_hooks = dict(logger=dict(interval=35), checkpoint=dict(interval=40))
 custom_hooks = [
