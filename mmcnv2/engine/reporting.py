@@ -11,22 +11,22 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from mmcnv2.utils.errors import TrainingStopped
 
-from .hooks import FeatureProbeHook, ReconstructionHook, SummaryHook, ThroughputHook
+from .hooks import ConstantTargetsHook, FeatureProbeHook, ReconstructionHook, SummaryHook, ThroughputHook
 
 
 def spare_the_run(runner: Runner | FlexibleRunner) -> None:
     """Let the run go on, after one warning for each, where a hook or backend that only reports raises an error.
 
-    These are MMEngine's logger and profiler, our pictures, feature probe, throughput and summary, every hook whose
-    name ends with ``VisualizationHook`` (as in mmdet, mmseg and mmpretrain), and the visualizer's backends, each by
-    itself: if TensorBoard fails, the local files are still written. Hooks that draw or judge are put behind all
-    others, those that write checkpoints included.
+    These are MMEngine's logger and profiler, our pictures, feature probe, throughput, summary and look at the targets,
+    every hook whose name ends with ``VisualizationHook`` (as in mmdet, mmseg and mmpretrain), and the visualizer's
+    backends, each by itself: if TensorBoard fails, the local files are still written. Hooks that draw or judge are put
+    behind all others, those that write checkpoints included.
 
     Args:
         runner: Its hooks are changed.
     """
     for hook in runner.hooks:
-        if _comes_last(hook) or isinstance(hook, LoggerHook | SummaryHook | ThroughputHook):
+        if _comes_last(hook) or isinstance(hook, LoggerHook | SummaryHook | ThroughputHook | ConstantTargetsHook):
             _spare(hook, ('before_', 'after_'))
     for backend in runner.visualizer._vis_backends.values():
         _spare(backend, ('add_', 'close'))

@@ -1,5 +1,6 @@
 from .checkpoint import CheckpointHook
 from .compile import CompileHook
+from .constant_targets import ConstantTargetsHook
 from .feature_probe import FeatureProbeHook
 from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
@@ -13,6 +14,7 @@ from .throughput import ThroughputHook
 __all__ = [
     'CheckpointHook',
     'CompileHook',
+    'ConstantTargetsHook',
     'FeatureProbeHook',
     'NonFiniteHook',
     'PartialLoadHook',
