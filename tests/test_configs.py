@@ -129,7 +129,7 @@ def test_batch_in_the_name_is_that_of_the_config():
     """'..._64xb64-...' is 64 GPUs with 64 images each."""
     named = [(path, found) for path in CONFIGS if (found := re.search(r'_(\d+)xb(\d+)-', path.stem))]
     unnamed = {path.parent.name for path in CONFIGS} - {path.parent.name for path, _ in named}
-    assert unnamed == {'checks', 'toy', 'evidence'}
+    assert unnamed == {'checks', 'toy', 'evidence', 'own_data'}
     assert len(named) == sum(path.parent.name not in unnamed for path in CONFIGS)
     for path, found in named:
         cfg, name = load(path), path.stem

@@ -30,7 +30,9 @@ def linked(text: str) -> list[str]:
 
 
 def test_page_of_recipes_links_all_but_those_for_small_data():
-    expected = sorted(model['Config'] for path, model in MODELS if path.split('/')[1] not in ('toy', 'evidence'))
+    expected = sorted(
+        model['Config'] for path, model in MODELS if path.split('/')[1] not in ('toy', 'evidence', 'own_data')
+    )
     assert sorted(linked(PAGE.read_text())) == expected
 
 

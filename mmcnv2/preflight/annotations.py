@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from mmcnv2.utils.errors import ConfigError, InputError
 
 from .classes import class_names
-from .coco import Problems, check_coco
+from .coco import Problems, check_coco, has_boxes_only
 from .datasets import base_names, build_dataset, dataset_class, find_datasets, metrics_of
 
 
@@ -56,13 +56,19 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
     classes = class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
     needs_masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))
     problems = Problems()
-    content = _read_json(path)
+    content = read_json(path)
     for_training = not dataset.get('test_mode', False)
+    if needs_masks and has_boxes_only(content):
+        raise InputError(
+            f'{path} ({setting}.ann_file) has boxes only, {len(content["annotations"])} without a segmentation, and '
+            'the pipeline loads masks (with_mask=True): take a config for boxes, such as `mmcnv2 init coco FOLDER '
+            '--out FILE.py` writes for them'
+        )
     check_coco(content, classes, needs_masks, for_training, problems)
     if not problems:
         folder = root / ((dataset.get('data_prefix') or {}).get('img') or '')
         files = [str(folder / image['file_name']) for image in content['images']]
-        for missing in _missing(files):
+        for missing in missing_files(files):
             problems.add(f'image {missing} does not exist')
     _report(f'{path} ({setting}.ann_file)', problems)
     if not content['annotations']:
@@ -88,12 +94,17 @@ def _check_segmentation(setting: str, config: Mapping) -> None:
         raise InputError(f'{setting}: no images in {prefix} that end in {suffix} (img_suffix)')
     problems = Problems()
     for key, what in (('img_path', 'image'), ('seg_map_path', 'label map')):
-        for path in _missing(item[key] for item in items if item.get(key)):
+        for path in missing_files(item[key] for item in items if item.get(key)):
             problems.add(f'{what} {path} does not exist')
     _report(f'{setting} in {config.get("data_root") or "."}', problems)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read an annotation file; a large one is named on the console.
+
+    Raises:
+        InputError: If it is no JSON.
+    """
     if path.stat().st_size > 10**7:
         print(f'checking {path}', flush=True)  # takes seconds, 20 for the 118,000 images of COCO
     try:
@@ -103,7 +114,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(f'annotation file {path} is no valid JSON, perhaps cut off: {error}') from error
 
 
-def _missing(paths: Iterable[str]) -> Iterator[str]:
+def missing_files(paths: Iterable[str]) -> Iterator[str]:
     """Yield the paths that do not exist. Folders are listed, which takes one lookup each instead of one per file."""
     listed: dict[str, set[str]] = {}
     for path in paths:

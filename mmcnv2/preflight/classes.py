@@ -136,14 +136,15 @@ def _check_folders(setting: str, dataset: Mapping, names: list[str]) -> list[str
     if not folders:
         raise ConfigError(
             f'{setting}: {folder} has no sub-folders: expected one for each class, or an ann_file with lines '
-            "'path label'"
+            "'path label'. Images without labels: `mmcnv2 init images`"
         )
     if names and len(names) != len(folders):
         listed = ', '.join(folders[:5])
         raise ConfigError(
             f'{setting}: {folder} has {len(folders)} sub-folders ({listed}{", ..." if len(folders) > 5 else ""}), '
-            f"{dataset['type']} has {len(names)} classes. For other classes take type='CustomDataset' or "
-            f'metainfo=dict(classes=[...]), and set num_classes of the head to {len(folders)}'
+            f'{dataset["type"]} has {len(names)} classes. `mmcnv2 init classes FOLDER --out FILE.py` writes a config '
+            f"for these; or take type='CustomDataset' or metainfo=dict(classes=[...]), and set num_classes of the "
+            f'head to {len(folders)}'
         )
     return names or folders
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_KEYS: dict[str, dict[str, tuple[type, ...]]] = {
+#: What each entry must have.
+KEYS: dict[str, dict[str, tuple[type, ...]]] = {
     'images': dict(id=(int, str), file_name=(str,), width=(int,), height=(int,)),
     'annotations': dict(id=(int, str), image_id=(int, str), category_id=(int,), bbox=(list,), area=(int, float)),
     'categories': dict(id=(int,), name=(str,)),
@@ -50,19 +51,19 @@ def check_coco(
         problems: Collects what is found.
     """
     if not isinstance(content, dict):
-        problems.add(f'expected an object with {", ".join(_KEYS)}, got a {type(content).__name__}')
+        problems.add(f'expected an object with {", ".join(KEYS)}, got a {type(content).__name__}')
         return
-    for part, keys in _KEYS.items():
+    for part, keys in KEYS.items():
         if part == 'annotations' and not for_training:
             content.setdefault(part, [])
         if not isinstance(content.get(part), list):
             problems.add(f'{part!r} is missing or no list')
             continue
         for i, entry in enumerate(content[part]):
-            for message in _entry_problems(entry, keys):
+            for message in entry_problems(entry, keys):
                 problems.add(f'{part}[{i}]{_id(entry)}: {message}')
         ids = [entry.get('id') for entry in content[part] if isinstance(entry, dict)]
-        for twice in _repeated(ids):
+        for twice in repeated(ids):
             problems.add(f'{part}: the id {twice!r} is there more than once')
     if problems:
         return  # what follows relies on the keys
@@ -75,15 +76,24 @@ def check_coco(
     has_boxes = False
     for annotation in content['annotations']:
         image = images.get(annotation['image_id'])
-        messages = list(_annotation_problems(annotation, image, category_ids, needs_masks))
+        messages = list(annotation_problems(annotation, image, category_ids, needs_masks))
         for message in messages:
             problems.add(f'annotation {annotation["id"]}: {message}')
-        has_boxes = has_boxes or (image is not None and not messages and _is_kept(annotation, image))
+        has_boxes = has_boxes or (image is not None and not messages and is_kept(annotation, image))
     if for_training and not problems and not has_boxes:
         problems.add('no annotation is left that mmdet would train on: all are empty, outside or ignored')
 
 
-def _entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterator[str]:
+def has_boxes_only(content: Any) -> bool:
+    """Return whether there are boxes and none of them has a mask, as in data for detection."""
+    annotations = content.get('annotations') if isinstance(content, dict) else None
+    if not isinstance(annotations, list) or not annotations:
+        return False
+    return all(isinstance(entry, dict) and 'bbox' in entry and not entry.get('segmentation') for entry in annotations)
+
+
+def entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterator[str]:
+    """Yield what is wrong with the keys of an image, an annotation or a category."""
     if not isinstance(entry, dict):
         yield f'expected an object, got {entry!r:.40}'
         return
@@ -96,7 +106,7 @@ def _entry_problems(entry: Any, keys: Mapping[str, tuple[type, ...]]) -> Iterato
 
 def _check_categories(names: list[str], classes: Sequence[str], problems: Problems) -> None:
     """Check names and order: mmdet numbers labels in the order of the file and leaves out names that it lacks."""
-    for twice in _repeated(names):
+    for twice in repeated(names):
         problems.add(f'categories: the name {twice!r} is there more than once')
     absent = [name for name in classes if name not in names]
     if absent:
@@ -111,9 +121,10 @@ def _check_categories(names: list[str], classes: Sequence[str], problems: Proble
         )
 
 
-def _annotation_problems(
+def annotation_problems(
     annotation: dict, image: dict | None, category_ids: set[int], needs_masks: bool
 ) -> Iterator[str]:
+    """Yield what is wrong with an annotation that has its keys, of an image (None: there is none)."""
     if annotation['category_id'] not in category_ids:
         yield f'category_id {annotation["category_id"]} is not among the categories'
     if image is None:
@@ -128,11 +139,11 @@ def _annotation_problems(
     mask = annotation.get('segmentation')
     if mask:
         yield from _mask_problems(mask, image['height'], image['width'])
-    elif needs_masks and _is_kept(annotation, image):
+    elif needs_masks and is_kept(annotation, image):
         yield 'segmentation is missing or empty, and the pipeline loads masks (with_mask=True)'
 
 
-def _is_kept(annotation: dict, image: dict) -> bool:
+def is_kept(annotation: dict, image: dict) -> bool:
     """Return whether mmdet makes an instance of it."""
     x, y, width, height = annotation['bbox']
     inside = min(x + width, image['width']) > max(x, 0) and min(y + height, image['height']) > max(y, 0)
@@ -206,7 +217,7 @@ def _is_near(coordinates: list[float], size: int) -> bool:
     return not coordinates or (-size <= min(coordinates) and max(coordinates) <= 2 * size)
 
 
-def _repeated(values: list) -> list:
+def repeated(values: list) -> list:
     """Return values that occur more than once; dicts and lists, which cannot be ids, are left out."""
     seen: set[int | str] = set()
     twice: dict[int | str, None] = {}

@@ -1,4 +1,11 @@
-from .labels import contact_sheet, draw_instances, draw_label_map
+from .labels import contact_sheet, draw_boxes, draw_instances, draw_label_map
 from .reconstruction import draw_reconstructions, reconstruction_sheet
 
-__all__ = ['contact_sheet', 'draw_instances', 'draw_label_map', 'draw_reconstructions', 'reconstruction_sheet']
+__all__ = [
+    'contact_sheet',
+    'draw_boxes',
+    'draw_instances',
+    'draw_label_map',
+    'draw_reconstructions',
+    'reconstruction_sheet',
+]

@@ -24,8 +24,26 @@ def draw_instances(image: np.ndarray, masks: np.ndarray, labels: Sequence[int], 
     out = image.copy()
     for mask, label in zip(masks, labels, strict=True):
         out[mask] = out[mask] // 2 + np.array(_colour(label), dtype=np.uint8) // 2
-    for mask, label, text in zip(masks, labels, texts, strict=True):
-        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return draw_boxes(out, [cv2.boundingRect(mask.astype(np.uint8)) for mask in masks], labels, texts)
+
+
+def draw_boxes(
+    image: np.ndarray, boxes: Sequence[Sequence[float]], labels: Sequence[int], texts: Sequence[str]
+) -> np.ndarray:
+    """Draw boxes and a text each.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        boxes: n boxes: x, y, width and height in pixels.
+        labels: n class indices from 0, which choose the colours.
+        texts: n texts, e.g. the class name and the score.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    out = image.copy()
+    for box, label, text in zip(boxes, labels, texts, strict=True):
+        x, y, width, height = (round(value) for value in box)
         cv2.rectangle(out, (x, y), (x + width - 1, y + height - 1), _colour(label), 1)
         for shade, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             origin = (x + 2, max(y + 11, 11))

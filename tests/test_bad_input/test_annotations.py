@@ -333,6 +333,18 @@ def test_many_problems_are_counted_and_a_few_shown(data):
     assert str(info.value).count('bbox must be') == 8
 
 
+def test_boxes_only_are_one_problem(data):
+    """A detector with masks on data without: a matter of the config, not of each entry."""
+    annotations = content()
+    for annotation in annotations['annotations']:
+        annotation['segmentation'] = []
+    with pytest.raises(
+        InputError, match=r'^\S+a\.json .* has boxes only, 3 without .* `mmcnv2 init coco FOLDER'
+    ) as info:
+        check_annotations(config(data(annotations)), ('train',))
+    assert '\n' not in str(info.value)
+
+
 def test_run_lengths_of_coco(data):
     """What the check adds up is what pycocotools writes, for masks of every density."""
     rng = np.random.default_rng(0)

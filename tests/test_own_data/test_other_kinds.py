@@ -1,0 +1,195 @@
+"""What ``mmcnv2 init label_maps``, ``classes`` and ``images`` see in odd and broken data, and what they make of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import call, refusal
+from helpers.foreign_data import class_folders, label_map_folder, picture
+from helpers.models import build_fcmae
+from mmengine.config import Config
+from PIL import Image
+
+from mmcnv2.models.backbones import ARCHITECTURES
+from mmcnv2.own_data import writing
+from mmcnv2.own_data.images import hold_out
+from mmcnv2.own_data.network import Network
+from mmcnv2.own_data.schedule import finetuning, pretraining
+
+
+@pytest.fixture
+def init(tmp_path, monkeypatch, capsys):
+    """Writes a config; returns what was printed and the config."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(writing, 'draw_overview', lambda *_: None)  # takes a second; test_three_commands.py draws
+
+    def init(kind, *arguments):
+        call('init', kind, 'data', '--out', 'mine.py', '--force', *arguments)
+        return capsys.readouterr().out, Config.fromfile('mine.py')
+
+    return init
+
+
+# ---- label maps ----
+
+
+@pytest.mark.parametrize(
+    ('values', 'dtype', 'classes', 'label_map', 'line'),
+    [
+        ((0, 1, 2), np.uint8, ('class 0', 'class 1', 'class 2'), None, 'labels in 6 maps: 0 (33.3%), 1 (33.3%)'),
+        ((0, 255), np.uint8, ('background', 'object'), {255: 1}, '255 is taken as class 1'),
+        ((0, 1, 255), np.uint8, ('class 0', 'class 1'), None, '255: taken as pixels to ignore (33.3%)'),
+        ((1, 2), np.uint8, ('class 1', 'class 2'), {1: 0, 2: 1}, 'counted anew, 1 as 0, 2 as 1'),
+        ((0, 300), np.uint16, ('class 0', 'class 300'), {300: 1}, 'counted anew, 300 as 1'),
+    ],
+)
+def test_labels(tmp_path, init, values, dtype, classes, label_map, line):
+    label_map_folder(tmp_path / 'data', values, dtype=dtype)
+    said, cfg = init('label_maps')
+    assert line in said and '5 images to train on and 1 image to validate on (every fifth held out)' in said
+    assert cfg.classes == classes
+    assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == len(classes)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.pipeline[1].get('label_map') == label_map
+    assert (tmp_path / 'mine_val.txt').read_text() == 'photo 4\n'
+
+
+def test_names_of_classes_and_of_files(tmp_path, init):
+    """Palette images named a_mask.png for a.png, beside the images; names from a file."""
+    label_map_folder(tmp_path / 'data', (0, 2), images='a b', labels='a b/masks', ending='_mask.png', number=5)
+    for path in (tmp_path / 'data').rglob('*_mask.png'):
+        image = Image.open(path).convert('P')
+        image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        image.save(path)
+    (tmp_path / 'data/classes.txt').write_text('ground\nwall\nroof\n')
+    said, cfg = init('label_maps')
+    assert cfg.classes == ('ground', 'wall', 'roof') and 'no pixel of wall' in said
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.img_suffix, dataset.seg_map_suffix) == ('.png', '_mask.png')
+    assert dataset.data_prefix == dict(img_path='a b', seg_map_path='a b/masks')
+    _, cfg = init('label_maps', '--images', 'a b', '--labels', 'a b/masks', '--classes', 'x', 'y', 'z')
+    assert cfg.classes == ('x', 'y', 'z')
+
+
+def test_folders_that_are_named_val(tmp_path, init):
+    for part, number in (('train', 3), ('val', 2)):
+        label_map_folder(tmp_path / 'data', number=number, images=f'{part}/img', labels=f'{part}/ann')
+    said, cfg = init('label_maps')
+    assert '3 images to train on and 2 images to validate on (by the names of the folders)' in said
+    assert cfg.val_dataloader.dataset.data_prefix == dict(img_path='val/img', seg_map_path='val/ann')
+
+
+def test_broken_label_maps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def said(*options):
+        return refusal('init', 'label_maps', 'data', '--out', 'mine.py', *options)
+
+    label_map_folder(tmp_path / 'data', (3,))
+    assert 'hold nothing but 3' in said()
+    label_map_folder(tmp_path / 'data', range(96), dtype=np.uint16)
+    Image.fromarray(np.arange(96 * 128, dtype=np.uint16).reshape(96, 128)).save(tmp_path / 'data/masks/photo 0.png')
+    assert 'numbers of objects, or grey values, rather than classes?' in said()
+    picture(tmp_path / 'data/masks/photo 0.png', 0)
+    named = ['--images', 'images', '--labels', 'masks']
+    assert "has mode 'RGB' of Pillow: expected one integer a pixel" in said(*named)
+    Image.new('L', (5, 5)).save(tmp_path / 'data/masks/photo 0.png')
+    assert 'photo 0.png is 5x5, its image 128x96' in said(*named)
+    for path in (tmp_path / 'data/masks').iterdir():
+        path.unlink()
+    assert 'it has images in images. Name them: --images FOLDER --labels FOLDER' in said()
+
+
+# ---- class folders ----
+
+
+def test_class_folders_with_parts(tmp_path, init):
+    class_folders(tmp_path / 'data/train', [f'class{i}' for i in range(6)], number=2)
+    class_folders(tmp_path / 'data/val', ['class3'], number=1)
+    picture(tmp_path / 'data/train/beside.png', 0)
+    said, cfg = init('classes')
+    assert '1 image outside class folders left out: beside.png' in said
+    assert cfg.val_evaluator.topk == cfg.test_evaluator.topk == (1, 5)
+    assert (tmp_path / 'mine_val.txt').read_text() == 'val/class3/0.png 3\n'
+
+
+def test_class_folders_of_one_image(tmp_path, init):
+    class_folders(tmp_path / 'data', ['a', 'b'], number=2)
+    picture(tmp_path / 'data/c c/1 2.png', 0)
+    said, cfg = init('classes')
+    assert 'c c has one image: it is trained on' in said
+    assert (tmp_path / 'mine_train.txt').read_text() == 'a/0.png 0\nb/0.png 1\nc c/1 2.png 2\n'
+    assert cfg.val_evaluator.topk == (1,)
+
+
+def test_broken_class_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / 'data/a.png', 0)
+    assert 'expected one for each class' in refusal('init', 'classes', 'data', '--out', 'mine.py')
+    class_folders(tmp_path / 'data/train', ['a', 'b'], number=1)
+    class_folders(tmp_path / 'data/val', ['a', 'c'], number=1)
+    assert 'has classes that ' in refusal('init', 'classes', 'data', '--out', 'mine.py')
+
+
+# ---- images and networks ----
+
+
+def test_crops_suit_the_images(tmp_path, init):
+    picture(tmp_path / 'data/große.jpg', 0, width=1024, height=896)
+    (tmp_path / 'data/broken.png').write_bytes(b'no image')
+    picture(tmp_path / 'data/masks/a.png', 0, mode='L', width=1024, height=896)
+    said, cfg = init('images')
+    # A crop of 224 x 224 at its own size has 50176 / 917504 = 0.0547 of the area.
+    assert (cfg.image_size, cfg.crop_scale) == (224, (0.027, 0.44))
+    assert cfg.train_dataloader.dataset.pipeline[0].scale == cfg.crop_scale
+    assert '1 file cannot be read and will be skipped' in said
+    assert '1 file may be label maps, by the names of their folders (masks)' in said
+    assert (cfg.batch_size, cfg.max_epochs) == (3, 400)
+
+
+def test_no_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data').mkdir()
+    assert 'No images in ' in refusal('init', 'images', 'data', '--out', 'mine.py')
+    (tmp_path / 'data/a.png').write_bytes(b'no image')
+    assert 'none of 1 images can be read' in refusal('init', 'images', 'data', '--out', 'mine.py')
+
+
+def test_network_and_weights_of_a_checkpoint(tmp_path, init):
+    """A whole FCMAE goes on with its decoder; a detector takes the backbone."""
+    model = build_fcmae('femto', in_channels=3, decoder_embed_dims=64)
+    torch.save(model.state_dict(), tmp_path / 'whole.pth')
+    torch.save(model.backbone.state_dict(), tmp_path / 'backbone.pth')
+    picture(tmp_path / 'data/a.png', 0)
+    picture(tmp_path / 'data/b.png', 0)
+    _, cfg = init('images', '--checkpoint', 'whole.pth')
+    assert cfg.load_from == str(tmp_path / 'whole.pth') and cfg.model.decoder_embed_dims == 64
+    assert cfg.model.backbone.arch == 'femto' and cfg.model.backbone.get('init_cfg') is None
+    _, cfg = init('images', '--checkpoint', 'backbone.pth')
+    weights = dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=str(tmp_path / 'backbone.pth'))
+    assert cfg.load_from is None and cfg.model.backbone.init_cfg == weights
+    class_folders(tmp_path / 'data', number=2)
+    _, cfg = init('classes', '--checkpoint', 'whole.pth')
+    assert cfg.model.backbone.init_cfg == dict(weights, checkpoint=str(tmp_path / 'whole.pth'))
+    assert cfg.model.head.in_channels == 384
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.3
+
+
+def test_lengths_and_rates():
+    small, large = (Network('ConvNeXtV2', arch, ARCHITECTURES[arch]['channels']) for arch in ('atto', 'tiny'))
+    # 464 images: 2000 iterations; 3: 400; 20000: 12 epochs of 5000 iterations; 30: 200 epochs of 7.5.
+    assert [finetuning(n, 4, 1e-3, 4, small).length for n in (464, 3, 20000, 30)] == [2000, 400, 60000, 1500]
+    assert [finetuning(n, 4, 1e-3, 4, small).batch_size for n in (464, 3, 1)] == [4, 3, 2]
+    assert finetuning(464, 4, 7e-4, 2, small).lr == pytest.approx(7e-4 * math.sqrt(2), rel=0.01)
+    assert finetuning(464, 4, 1e-3, 4, large).lr == pytest.approx(2.5e-4)
+    assert [pretraining(n, small).length for n in (3, 464, 10**6)] == [400, 300, 100]
+    assert pretraining(464, small).lr == pytest.approx(1.5e-3 / math.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('number', 'train', 'val'),
+    [(0, [], []), (1, [0], [0]), (2, [0], [1]), (4, [0, 1, 2], [3]), (6, [0, 1, 2, 3, 5], [4])],
+)
+def test_hold_out(number, train, val):
+    assert hold_out(range(number)) == (train, val)
