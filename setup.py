@@ -54,6 +54,7 @@ setup(
         'parquet': ['pyarrow'],
         'safetensors': ['safetensors'],
         'spconv': ['spconv'],
+        'tiff': ['imagecodecs'],  # compressions of TIFF other than deflate
         'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch
         'webdataset': ['webdataset'],
         'dev': requirements('dev'),

@@ -3,6 +3,9 @@
 A component is found when its registry is asked for it; ``locations`` names the packages that are imported then.
 """
 
+from importlib import import_module
+from typing import Any
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -16,7 +19,23 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmcnv2', locations=['mmcnv2.models'])
+# Models that inherit from another library, which takes seconds to import: the modules that have them.
+_WITH_LIBRARY = {
+    'SegDataPreProcessor': 'mmcnv2.models.data_preprocessors.segmentation',
+    'DetDataPreprocessor': 'mmcnv2.models.data_preprocessors.detection',
+}
+
+
+class _Models(Registry):
+    """A registry that imports what needs mmdet or mmseg when it is asked for."""
+
+    def get(self, key: str) -> Any:
+        if key.rpartition('.')[2] in _WITH_LIBRARY and key.rpartition('.')[0] in ('', 'mmcnv2'):
+            import_module(_WITH_LIBRARY[key.rpartition('.')[2]])
+        return super().get(key)
+
+
+MODELS = _Models('model', parent=MMENGINE_MODELS, scope='mmcnv2', locations=['mmcnv2.models'])
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope='mmcnv2', locations=['mmcnv2.datasets', 'mmcnv2.resuming']
 )

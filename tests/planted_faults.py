@@ -145,13 +145,22 @@ FAULTS = {
     ),
     # ---- datasets ----
     'EXIF 6 turns the wrong way': Fault(
-        'datasets/transforms/loading.py',
+        'datasets/images.py',
         '6: (True, True, False)',
         '6: (True, False, True)',
         f'{BAD}/test_images.py -k exif',
     ),
     '16 bits are clipped': Fault(
-        'datasets/transforms/loading.py', '(values >> 8)', 'np.minimum(values, 255)', f'{BAD}/test_images.py -k read'
+        'datasets/images.py', '(values >> 8)', 'np.minimum(values, 255)', f'{BAD}/test_images.py -k read'
+    ),
+    'bands keep the order of the file': Fault(
+        'datasets/bands.py',
+        'pixels[..., list(self.bands)]',
+        'pixels[..., sorted(self.bands)]',
+        'test_datasets/test_bands.py',
+    ),
+    'deviation of an image counts as that of all': Fault(
+        'datasets/statistics.py', ' + difference**2 * count * wide.size / total', '', 'test_cli/test_stats.py'
     ),
     'no antialiasing': Fault(
         'datasets/transforms/random_resized_crop.py',

@@ -20,8 +20,8 @@ from mmcv.transforms import LoadImageFromFile, RandomFlip
 from mmengine.structures import BaseDataElement
 
 from mmcnv2.datasets import LoadRandomResizedCrop, PackUnlabelled, UnlabelledImages, UnlabelledShards
+from mmcnv2.datasets.images import ImageFile
 from mmcnv2.datasets.shards import write_shards
-from mmcnv2.datasets.transforms.loading import ImageFile
 
 from .measure import Table, environment
 

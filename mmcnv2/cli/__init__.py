@@ -20,7 +20,7 @@ GROUPS = {
     'train and evaluate': ('train', 'test', 'check', 'configs'),
     'judge a representation': ('knn', 'linear', 'diversity', 'embed'),
     'weights': ('convert', 'export', 'publish'),
-    'data': ('init', 'make-toy-scenes', 'make-shards', 'index-shards'),
+    'data': ('init', 'stats', 'make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),

@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='draw the predictions beside the ground truth: files of this folder, with the sub-folders of the images',
     )
+    parser.add_argument(
+        '--show-bands',
+        nargs='+',
+        type=int,
+        metavar='BAND',
+        help='bands of the files, from 0, that --show-dir draws as red, green and blue, or one in grey',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation (tta_model, tta_pipeline)')
 
 
@@ -60,6 +67,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
                 f'{", ".join(VISUALIZERS)}; got {visualizer.get("type")}'
             )
         hook = dict(type='mmcnv2.PredictionVisualizationHook', out_dir=str(Path(args.show_dir).absolute()))
+        if args.show_bands:
+            hook['bands'] = args.show_bands
         own = cfg.default_hooks.get('visualization') or {}
         if 'score_thr' in own:  # mmdet's
             hook['pred_score_thr'] = own['score_thr']

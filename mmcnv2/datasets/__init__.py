@@ -1,18 +1,24 @@
+from .bands import BandFile, BandReader
+from .images import ImageFile, UnreadableImageError, UnsupportedImageError
 from .samplers import ChunkedSampler
 from .transforms import (
     LoadCheckedImage,
+    LoadImage,
     LoadLabelMap,
     LoadRandomResizedCrop,
     LoadRGBImage,
     PackUnlabelled,
-    UnreadableImageError,
 )
 from .unlabelled_images import UnlabelledImages
 from .unlabelled_shards import UnlabelledShards
 
 __all__ = [
+    'BandFile',
+    'BandReader',
     'ChunkedSampler',
+    'ImageFile',
     'LoadCheckedImage',
+    'LoadImage',
     'LoadLabelMap',
     'LoadRGBImage',
     'LoadRandomResizedCrop',
@@ -20,4 +26,5 @@ __all__ = [
     'UnlabelledImages',
     'UnlabelledShards',
     'UnreadableImageError',
+    'UnsupportedImageError',
 ]

@@ -12,7 +12,10 @@ from mmengine.logging import print_log
 from mmcnv2.registry import DATASETS
 from mmcnv2.utils.errors import InputError, MissingFileError
 
-from .transforms.loading import UnreadableImageError
+from .images import UnreadableImageError, UnsupportedImageError
+
+#: Endings of the usual image files.
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @DATASETS.register_module()
@@ -56,7 +59,7 @@ class UnlabelledImages(BaseDataset):
         data_root: str = '',
         data_prefix: str | Mapping[str, str] = '',
         ann_file: str = '',
-        extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'),
+        extensions: Sequence[str] = EXTENSIONS,
         max_unreadable: int = 100,
         pipeline: Sequence[dict | Callable] = (),
         **kwargs: Any,
@@ -102,7 +105,7 @@ class UnlabelledImages(BaseDataset):
         setting = 'Set data_root and data_prefix to the folder of the images'
         if not os.path.isdir(folder):
             raise MissingFileError(f'No folder {folder!r} (from {os.getcwd()!r}). {setting}.')
-        paths = sorted(_image_files(folder, self.extensions))
+        paths = sorted(image_files(folder, self.extensions))
         if not paths:
             raise MissingFileError(
                 f'No images in {folder!r} or its sub-folders: expected files that end in '
@@ -158,7 +161,7 @@ class UnlabelledImages(BaseDataset):
         Returns:
             The output of the pipeline.
         """
-        length = len(self)
+        length, last = len(self), None
         if not -length <= idx < length:
             raise IndexError(f'index {idx} is out of range for {length} images')
         for step in range(length):
@@ -170,21 +173,30 @@ class UnlabelledImages(BaseDataset):
             except UnreadableImageError as error:
                 if not os.path.isdir(self.data_prefix['img_path']):
                     raise  # not just the image, the whole folder is gone
+                last = error
                 self._note_unreadable(index, error)
-        raise self._too_many_unreadable()
+        raise self._too_many_unreadable(last)
 
     def _note_unreadable(self, index: int, error: UnreadableImageError) -> None:
         self._unreadable[index] = True
-        print_log(f'Skipped an unreadable image, {error}', logger='current', level=logging.WARNING)
+        kind = (
+            'an image that needs another setting'
+            if isinstance(error, UnsupportedImageError)
+            else 'an unreadable image'
+        )
+        print_log(f'Skipped {kind}, {error}', logger='current', level=logging.WARNING)
         if self.num_unreadable > self.max_unreadable:
-            raise self._too_many_unreadable() from error
+            raise self._too_many_unreadable(error) from error
 
-    def _too_many_unreadable(self) -> InputError:
+    def _too_many_unreadable(self, last: UnreadableImageError | None) -> InputError:
+        mend = 'Repair or remove the files'
+        if isinstance(last, UnsupportedImageError):
+            mend = f'The last one is not damaged: {last.reason}. Change that setting'
         indices = self._unreadable.nonzero().flatten().tolist()
         examples = ', '.join(repr(self.get_data_info(index)['img_path']) for index in indices[:5])
         return InputError(
             f'{len(indices)} of {len(self)} images are unreadable (allowed: max_unreadable='
-            f'{self.max_unreadable}), for instance {examples}. Repair or remove the files, or raise '
+            f'{self.max_unreadable}), for instance {examples}. {mend}, or raise '
             'max_unreadable.'
         )
 
@@ -222,7 +234,7 @@ class UnlabelledImages(BaseDataset):
         return subset
 
 
-def _image_files(folder: str, extensions: tuple[str, ...], parents: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+def image_files(folder: str, extensions: tuple[str, ...], parents: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Yield the image files below a folder, unsorted, without a lookup per file."""
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
@@ -233,6 +245,6 @@ def _image_files(folder: str, extensions: tuple[str, ...], parents: tuple[tuple[
             if entry.name.startswith('.'):
                 continue
             if entry.is_dir():
-                yield from _image_files(entry.path, extensions, (*parents, identity))
+                yield from image_files(entry.path, extensions, (*parents, identity))
             elif entry.name.lower().endswith(extensions):
                 yield entry.path

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmcnv2.datasets.transforms.loading import ImageFile, UnreadableImageError
+from mmcnv2.datasets import BandReader, UnreadableImageError
 from mmcnv2.datasets.transforms.random_resized_crop import LoadRandomResizedCrop
 from mmcnv2.utils.errors import InputError
 
@@ -182,6 +182,7 @@ class _Images(Dataset):
 
     def __init__(self, samples: Sequence[Sample], image_size: int) -> None:
         self.samples = samples
+        self.reader = BandReader()
         self.resizing = LoadRandomResizedCrop(image_size, flip_prob=0)
         self.whole: tuple[str, np.ndarray] = '', np.empty(0)
 
@@ -192,7 +193,7 @@ class _Images(Dataset):
         sample = self.samples[index]
         try:
             if sample.window is None:
-                file = ImageFile(sample.path)
+                file = self.reader.open(sample.path)
                 window = centre_window(file.height, file.width)
                 pixels = file.read(*window, self.resizing.divisor(*window[2:]))
             else:
@@ -205,7 +206,7 @@ class _Images(Dataset):
     def _window(self, path: str, top: int, left: int, height: int, width: int) -> np.ndarray:
         # The objects of an image follow each other: it is decoded once.
         if self.whole[0] != path:
-            file = ImageFile(path)
+            file = self.reader.open(path)
             self.whole = path, file.read(0, 0, file.height, file.width)
         image = self.whole[1]
         if top + height > image.shape[0] or left + width > image.shape[1]:
@@ -225,12 +226,13 @@ def _collate(items: list[tuple[int, Any]]) -> tuple[Tensor, Tensor, dict[str, st
     return torch.tensor([index for index, _ in read], dtype=torch.long), images, errors
 
 
-def reported(batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Iterator[tuple[Tensor, Tensor]]:
+def reported(batches: Iterable[tuple[Any, Any]], total: int, what: str = 'features') -> Iterator[tuple[Any, Any]]:
     """Yield batches; every 10 seconds, say on stderr how many images are done and how long the others will take.
 
     Args:
         batches: Indices of images and something computed from these, as ``image_batches`` yields them.
         total: How many images there are.
+        what: What is computed.
     """
     start = said = time.monotonic()
     for indices, images in batches:
@@ -240,4 +242,4 @@ def reported(batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Iterator[t
             said = now
             rate = done / (now - start)
             left = datetime.timedelta(seconds=round((total - done) / rate))
-            print(f'features: {done} of {total} images, {rate:.0f} images/s, ETA {left}', file=sys.stderr, flush=True)
+            print(f'{what}: {done} of {total} images, {rate:.0f} images/s, ETA {left}', file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mmcnv2.datasets import UnlabelledImages
-from mmcnv2.datasets.transforms.loading import ImageFile, UnreadableImageError
+from mmcnv2.datasets.images import ImageFile, UnreadableImageError
 from mmcnv2.utils.errors import InputError, MissingFileError
 
 #: Every so many-th image is held out where there is no validation set.

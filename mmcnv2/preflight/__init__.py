@@ -11,6 +11,7 @@ from .annotations import check_annotations
 from .averages import check_averages
 from .checkpoints import check_checkpoint, check_load_from
 from .classes import check_classes
+from .images import check_images
 from .label_maps import check_label_maps
 from .loaders import check_loaders
 from .paths import check_dataset_paths
@@ -29,6 +30,7 @@ __all__ = [
     'check_classes',
     'check_config',
     'check_dataset_paths',
+    'check_images',
     'check_label_maps',
     'check_load_from',
     'check_loaders',
@@ -46,7 +48,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, files of weights, schedules, pipelines, paths, classes, annotations, label maps and sizes.
+    """Check settings, weight files, schedules, pipelines, paths, classes, annotations, label maps, images and sizes.
 
     Args:
         cfg: Config of a run.
@@ -64,6 +66,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_classes(cfg, splits)
     check_annotations(cfg, splits)
     check_label_maps(cfg, splits)
+    check_images(cfg, splits)
     check_sizes(cfg, splits)
 
 

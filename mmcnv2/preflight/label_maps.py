@@ -17,7 +17,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmcnv2.datasets import LoadLabelMap
-from mmcnv2.datasets.transforms.loading import ImageFile, UnreadableImageError
+from mmcnv2.datasets.images import ImageFile, UnreadableImageError
 from mmcnv2.utils.errors import InputError
 
 from .datasets import base_names, build_dataset, dataset_class, find_datasets, known_transform, metrics_of

@@ -21,7 +21,16 @@ _MOVE_PIXELS = {
 }
 _LOAD_LABELS = {'LoadAnnotations', 'LoadPanopticAnnotations', 'LoadLabelMap'}
 # mmdet's transforms that note no scale of the image.
-_NOTE_NO_SCALE = {'LoadImageFromFile', 'Pad', 'CenterCrop', 'RandomFlip', 'PackDetInputs', *_LOAD_LABELS}
+_NOTE_NO_SCALE = {
+    'LoadImageFromFile',
+    'LoadImage',
+    'LoadRGBImage',
+    'Pad',
+    'CenterCrop',
+    'RandomFlip',
+    'PackDetInputs',
+    *_LOAD_LABELS,
+}
 # Of PackDetInputs in mmdet.
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 _GROUND_TRUTH = {'CocoMetric': 'instances', 'CocoPanopticMetric': 'segments_info'}

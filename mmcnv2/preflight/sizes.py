@@ -24,7 +24,15 @@ _DIVISOR = 32
 _NUM_IMAGES = 16
 # Transforms that do not change the size of an image.
 _KEEP_SIZE = {
-    *('LoadImageFromFile', 'LoadRGBImage', 'LoadAnnotations', 'LoadLabelMap', 'LoadPanopticAnnotations', 'RandomFlip'),
+    *(
+        'LoadImageFromFile',
+        'LoadImage',
+        'LoadRGBImage',
+        'LoadAnnotations',
+        'LoadLabelMap',
+        'LoadPanopticAnnotations',
+        'RandomFlip',
+    ),
     *('PhotoMetricDistortion', 'FilterAnnotations', 'Normalize', 'ColorJitter', 'RandomErasing', 'RandAugment'),
     *('YOLOXHSVRandomAug', 'PackDetInputs', 'PackSegInputs', 'PackInputs', 'PackUnlabelled', 'GenerateEdge'),
 }

@@ -1,7 +1,9 @@
+from .composite import composite
 from .labels import contact_sheet, draw_boxes, draw_instances, draw_label_map
 from .reconstruction import draw_reconstructions, reconstruction_sheet
 
 __all__ = [
+    'composite',
     'contact_sheet',
     'draw_boxes',
     'draw_instances',

@@ -173,3 +173,17 @@ def test_label_outside_the_palette(tmp_path, caplog):
         runner.call_hook('after_test_iter', batch_idx=1, data_batch={}, outputs=[sample])
     (warning,) = [record.message for record in caplog.records if 'failed' in record.message]
     assert warning.startswith('SegVisualizationHook failed, the run goes on')
+
+
+def test_hooks_that_draw_spare_a_run_of_any_tool(tmp_path, caplog):
+    """Without ``spare_the_run``: a model and a dataset of which no picture can be made."""
+    hook = dict(type='mmcnv2.ReconstructionHook')
+    runner = build_runner(tmp_path, epochs=2, hooks=[hook], checkpoint=dict(by_epoch=True))
+    kinds = [type(hook) for hook in runner.hooks]
+    assert kinds.index(CheckpointHook) < kinds.index(ReconstructionHook)
+    with caplog.at_level(logging.WARNING):
+        runner.logger.addHandler(caplog.handler)
+        runner.train()
+    (warning,) = [record.message for record in caplog.records if 'failed, the run goes on' in record.message]
+    assert warning.startswith('ReconstructionHook failed')
+    assert (tmp_path / 'epoch_2.pth').is_file()

@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from mmengine.registry import MODELS
 
 import mmcnv2  # noqa: F401  (registers the models)
-from mmcnv2.visualization import reconstruction_sheet
+from mmcnv2.visualization import composite, draw_reconstructions, reconstruction_sheet
 
 
 def test_sheet_shows_input_masked_and_visible_patches_unchanged():
@@ -34,3 +35,25 @@ def test_sheet_shows_input_masked_and_visible_patches_unchanged():
         assert (removed == 128).all()
         assert not np.array_equal(columns[2], columns[1])
     assert (sheet[32:36] == 255).all() and (sheet[:, 64:68] == 255).all()
+
+
+@pytest.mark.parametrize(('count', 'bands'), [(1, None), (2, None), (6, None), (6, [5, 3, 1])])
+@pytest.mark.parametrize('normalised', [True, False])
+def test_any_number_of_bands(count, bands, normalised):
+    """12 bits, in float: what is drawn of the input is what ``composite`` makes of it."""
+    statistics = dict(mean=[800.0] * count, std=[300.0] * count) if normalised else {}
+    model = MODELS.build(
+        dict(
+            type='mmcnv2.FCMAE',
+            backbone=dict(
+                type='mmcnv2.ConvNeXtV2', in_channels=count, arch=dict(depths=(1, 1, 1, 1), channels=(4, 4, 4, 4))
+            ),
+            decoder_embed_dims=8,
+            data_preprocessor=dict(type='mmcnv2.ImgDataPreprocessor', **statistics),
+        )
+    )
+    image = torch.rand(count, 64, 64) * 4095
+    drawn = draw_reconstructions(model, [image], bands=bands)
+    assert drawn.shape == (1, 3, 64, 64, 3)
+    expected = composite(image.permute(1, 2, 0).numpy(), bands)
+    assert np.abs(drawn[0, 0].astype(int) - expected).max() <= 1

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmcnv2.registry import TRANSFORMS
 from mmcnv2.utils.errors import InputError
 
-from .loading import ImageFile
+from ..bands import BandReader, Bands, Ranges
 
 _TRIES = 10
 
@@ -42,7 +42,8 @@ class LoadRandomResizedCrop(BaseTransform):
 
     Added Keys:
 
-    - img (np.ndarray): (size[0], size[1], 3), uint8, RGB, values 0 to 255.
+    - img (np.ndarray): (size[0], size[1], 3), uint8, RGB, values 0 to 255; with other ``bands``, C of them, uint8 or
+      float32 as :class:`LoadImage` gives them.
     - img_shape (tuple[int, int]): ``size``.
     - ori_shape (tuple[int, int]): (H, W) of the upright image.
 
@@ -52,6 +53,8 @@ class LoadRandomResizedCrop(BaseTransform):
         ratio: Smallest and largest aspect ratio (width / height) of the crop.
         interpolation: 'bilinear' or 'bicubic'.
         flip_prob: Probability of swapping left and right, 0 to 1.
+        bands: 'rgb', 'all' or indices, see :class:`LoadImage`.
+        value_range: The values that become 0 and 255, see there.
 
     Raises:
         ValueError: An argument is outside its range.
@@ -64,6 +67,8 @@ class LoadRandomResizedCrop(BaseTransform):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
         flip_prob: float = 0.5,
+        bands: Bands = 'rgb',
+        value_range: Ranges = None,
     ) -> None:
         size = (size, size) if isinstance(size, int) else tuple(size)
         if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
@@ -81,6 +86,7 @@ class LoadRandomResizedCrop(BaseTransform):
         self.ratio = tuple(ratio)
         self.interpolation = interpolation
         self.flip_prob = flip_prob
+        self.reader = BandReader(bands, value_range)
 
     def sample_crop(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Draw a crop of an image of this size.
@@ -126,13 +132,16 @@ class LoadRandomResizedCrop(BaseTransform):
         """Resize to ``size``.
 
         Args:
-            img: (h, w, 3), uint8, contiguous.
+            img: (h, w, C), uint8 or float32, contiguous.
 
         Returns:
-            (size[0], size[1], 3), uint8, contiguous.
+            (size[0], size[1], C), of the same type. No value is outside those of ``img``'s range: bicubic weights are
+            partly negative, and 8 bits cut off what is beyond 0 and 255.
         """
         batch = torch.from_numpy(img)[None].permute(0, 3, 1, 2)  # channels-last, for which torch has fast code
         resized = F.interpolate(batch, self.size, mode=self.interpolation, antialias=True)
+        if resized.is_floating_point():
+            resized.clamp_(*batch.aminmax())
         return resized[0].permute(1, 2, 0).numpy()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +155,13 @@ class LoadRandomResizedCrop(BaseTransform):
 
         Raises:
             UnreadableImageError: The file cannot be decoded.
+            UnsupportedImageError: It can, with other ``bands`` or another ``value_range``.
         """
-        file = ImageFile(results['img_path'], results.get('img_bytes'))
+        file = self.reader.open(results['img_path'], results.get('img_bytes'))
         window = self.sample_crop(file.height, file.width)
         img = self.resize(file.read(*window, self.divisor(*window[2:])))
-        results['img'] = cv2.flip(img, 1) if np.random.random() < self.flip_prob else img
+        # OpenCV drops the axis of a single band.
+        results['img'] = cv2.flip(img, 1).reshape(img.shape) if np.random.random() < self.flip_prob else img
         results['img_shape'] = self.size
         results['ori_shape'] = (file.height, file.width)
         return results
@@ -158,7 +169,7 @@ class LoadRandomResizedCrop(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
-            f'interpolation={self.interpolation!r}, flip_prob={self.flip_prob})'
+            f'interpolation={self.interpolation!r}, flip_prob={self.flip_prob}, {self.reader})'
         )
 
 

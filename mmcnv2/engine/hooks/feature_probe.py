@@ -16,6 +16,8 @@ from mmcnv2.evaluation.labelled_samples import choose_labels, read_class_folders
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import ConfigError
 
+from ..sparing import spare
+
 
 @HOOKS.register_module()
 class FeatureProbeHook(Hook):
@@ -65,6 +67,7 @@ class FeatureProbeHook(Hook):
         self.image_size = image_size
         self.batch_size = batch_size
         self._samples: tuple[list[Sample], list[Sample]] | None = None
+        spare(self, ('after_',))
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images."""

@@ -4,12 +4,15 @@ from typing import Any
 
 import cv2
 import mmcv
+import numpy as np
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmcnv2.datasets import BandFile, UnreadableImageError
 from mmcnv2.datasets.wrappers import without_wrappers
 from mmcnv2.registry import HOOKS
+from mmcnv2.visualization import composite
 
 
 @HOOKS.register_module()
@@ -22,11 +25,14 @@ class PredictionVisualizationHook(Hook):
 
     Args:
         out_dir: The folder, made if it is not there.
+        bands: Which bands of the files are drawn, see ``mmcnv2.visualization.composite``. None: of files that are
+            neither grey nor colour of 8 bits, the first three, or the first in grey.
         **kwargs: Of the visualizer, e.g. ``pred_score_thr`` of mmdet's.
     """
 
-    def __init__(self, out_dir: str, **kwargs: Any) -> None:
+    def __init__(self, out_dir: str, bands: Sequence[int] | None = None, **kwargs: Any) -> None:
         self.out_dir = out_dir
+        self.bands = bands
         self.options = kwargs
         self._root = ''
 
@@ -42,10 +48,22 @@ class PredictionVisualizationHook(Hook):
         visualizer: Any = runner.visualizer
         draw = getattr(visualizer, 'visualize_cls', None) or visualizer.add_datasample  # mmpretrain, others
         for sample in outputs or ():
-            image = mmcv.imfrombytes(get(sample.img_path), channel_order='rgb')
+            image = _picture(sample.img_path, self.bands)
             path = picture_path(sample.img_path, self._root, self.out_dir)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             draw(name='test', image=image, data_sample=sample, out_file=path, **self.options)
+
+
+def _picture(path: str, bands: Sequence[int] | None) -> np.ndarray:
+    """Return what is drawn of an image file, (H, W, 3) uint8 RGB."""
+    data = get(path)
+    try:
+        file = BandFile(path, data)
+    except UnreadableImageError:  # perhaps of a kind that OpenCV reads
+        file = None
+    if file is None or (bands is None and file.dtype == np.uint8 and file.count <= 4):
+        return mmcv.imfrombytes(data, channel_order='rgb')
+    return composite(file.read_values(0, 0, file.height, file.width), bands)
 
 
 def picture_path(image: str, root: str, out_dir: str) -> str:

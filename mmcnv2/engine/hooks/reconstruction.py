@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,21 +12,30 @@ from mmengine.runner import Runner
 from mmcnv2.registry import HOOKS
 from mmcnv2.visualization import reconstruction_sheet
 
+from ..sparing import spare
+
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
     """A hook that draws input, masked input and reconstruction of a few images to ``<work dir>/reconstructions/``.
 
-    It draws the same images of the training dataset, with the same crops and masks, every time.
+    It draws the same images of the training dataset, with the same crops and masks, every time, after the checkpoint
+    is saved. Where it fails it warns once, and the run goes on.
 
     Args:
         interval: Number of epochs between pictures; there is also one after the last.
         num_images: Number of images in a picture, spread evenly over the dataset.
+        bands: Of images with other bands than RGB: the three that are drawn as red, green and blue, or one in grey, by
+            their place in the input of the model. None: the first three, or the first in grey.
     """
 
-    def __init__(self, interval: int = 1, num_images: int = 6) -> None:
+    priority = 'LOWEST'
+
+    def __init__(self, interval: int = 1, num_images: int = 6, bands: Sequence[int] | None = None) -> None:
         self.interval = interval
         self.num_images = num_images
+        self.bands = bands
+        spare(self, ('after_',))
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
@@ -41,7 +51,8 @@ class ReconstructionHook(Hook):
                 torch.manual_seed(0)
                 indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).astype(int)
                 # In all processes: if parameters are sharded, none can compute alone.
-                sheet = reconstruction_sheet(runner.model, [dataset[int(i)]['inputs'] for i in indices])
+                images = [dataset[int(i)]['inputs'] for i in indices]
+                sheet = reconstruction_sheet(runner.model, images, bands=self.bands)
         finally:
             np.random.set_state(numpy_state)
         if not is_main_process():

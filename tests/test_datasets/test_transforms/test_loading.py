@@ -10,7 +10,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from mmcnv2.datasets import LoadRGBImage, UnreadableImageError
-from mmcnv2.datasets.transforms.loading import ImageFile
+from mmcnv2.datasets.images import ImageFile
 
 
 def load(path):

@@ -9,7 +9,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from mmcnv2.datasets import LoadRandomResizedCrop, UnreadableImageError
-from mmcnv2.datasets.transforms.loading import ImageFile
+from mmcnv2.datasets.images import ImageFile
 
 
 @pytest.fixture(autouse=True)
