@@ -1,8 +1,8 @@
 """Convert weights of a ConvNeXt V2 or V1 between the formats of this project, the official code, timm and others.
 
-The format of the input is detected. The backbone and a classifier's norm and linear layer are converted, bit for bit;
-what the new format has no room for is listed. (To start a training from such weights no conversion is needed, see
-docs/how_to/weights.md.)
+The format of the input is detected. The backbone and a classifier's norm and linear layer, or a whole FCMAE, are
+converted, bit for bit; what the new format has no room for is listed. (To start a training from such weights no
+conversion is needed, see docs/how_to/weights.md.)
 """
 
 import argparse
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--to',
         required=True,
         help='format of the new file: mmcnv2, official, timm, mmpretrain, transformers (of a ConvNeXt V2), '
+        'official-fcmae (a whole FCMAE with ConvNeXt V2, for the official pre-training), '
         '"transformers, ConvNext" or torchvision (of a ConvNeXt V1)',
     )
     add_allow_pickle(parser)

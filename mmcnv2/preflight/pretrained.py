@@ -1,19 +1,20 @@
 """Check the checkpoints that ``init_cfg`` names."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from mmcnv2.models.backbones import ConvNeXtBase
-from mmcnv2.models.weights.pretrained import PretrainedConvNeXtV2
+from mmcnv2.models.weights.pretrained import PretrainedConvNeXt, PretrainedConvNeXtV2, PretrainedFCMAE
 from mmcnv2.utils.errors import ConfigError, InputError
 
 from .fitting import does_not_fit, fits, match_model, prefix_of, read_checkpoint, without_values
 
+_OURS = {cls.__name__: cls for cls in (PretrainedConvNeXt, PretrainedConvNeXtV2, PretrainedFCMAE)}
+
 
 def check_pretrained(model: nn.Module | dict) -> None:
-    """Check that the checkpoints of ``init_cfg`` fit: those of ``Pretrained`` and of ``PretrainedConvNeXtV2``.
+    """Check that the checkpoints of ``init_cfg`` fit: those of ``Pretrained`` and of our initialisers.
 
     MMEngine would go on from random weights, with a warning. Modules that read their weights in their own way (mmdet's
     and mmseg's ``SwinTransformer``) are left to themselves.
@@ -23,17 +24,18 @@ def check_pretrained(model: nn.Module | dict) -> None:
 
     Raises:
         ConfigError: If a file is missing or unreadable, has no key with the prefix, or fits less than half of the
-            tensors of the module. A ConvNeXt, V2 or V1, must fit all but its output norms.
+            tensors of the module. A ConvNeXt, V2 or V1, must fit all but its output norms, a decoder whole if there is
+            one.
     """
     for setting, module, init_cfg in _initializers(without_values(model)):
         kind = init_cfg['type'] if isinstance(init_cfg['type'], str) else init_cfg['type'].__name__
         kind, path = kind.rpartition('.')[2], init_cfg.get('checkpoint')
         if not isinstance(path, str) or ('://' in path and not path.startswith(('http://', 'https://'))):
             continue  # a name that a loader knows, such as timm://... or torchvision://...
-        if kind in ('PretrainedConvNeXtV2', 'PretrainedConvNeXt'):
+        if kind in _OURS:
             options = {key: value for key, value in init_cfg.items() if key not in ('type', 'override')}
             try:
-                PretrainedConvNeXtV2(**options).match(cast(ConvNeXtBase, module))  # refuses others
+                _OURS[kind](**options).match(module)
             except InputError as error:
                 raise ConfigError(f'{setting}: {error}') from error
         elif kind in ('Pretrained', 'PretrainedInit') and not _reads_weights_itself(module):

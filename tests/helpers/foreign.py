@@ -77,6 +77,15 @@ def foreign_state_dict(layout, model):
     return out
 
 
+def official_fcmae_state_dict(model):
+    """A whole FCMAE of ours as the official pre-training saves it: a sparse encoder and a dense decoder."""
+    out = {key: value for key, value in sparse_state_dict(model.backbone).items() if key.startswith('encoder.')}
+    for key, value in model.state_dict().items():
+        if not key.startswith('backbone.'):
+            out[key] = value.view(1, 1, 1, -1) if '.grn.' in key else value
+    return out
+
+
 def sparse_state_dict(model):
     """As the official pre-training saves its sparse encoder: kernels (k*k, ...) with x before y, biases (1, C)."""
     out = {}

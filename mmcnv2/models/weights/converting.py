@@ -11,17 +11,18 @@ from mmcnv2.utils.errors import InputError
 
 from ..backbones import ConvNeXt, ConvNeXtBase, ConvNeXtV2
 from ..backbones.skeleton import NUM_STAGES
-from .formats import FORMATS, WeightFormat, recognize_network
-from .matching import match_state_dicts
+from ..pretraining import FCMAE
+from .formats import BACKBONE, FORMATS, WeightFormat, recognize_network
+from .matching import Match, match_state_dicts
 
 NETWORKS: dict[str, type[ConvNeXtBase]] = {network.__name__: network for network in (ConvNeXtV2, ConvNeXt)}
 #: Formats that can be written: those of whole models.
-WRITABLE = {format.name: format for format in FORMATS if format.classifier}
+WRITABLE = {format.name: format for format in FORMATS if format.classifier or format.fcmae}
 OURS = WRITABLE['mmcnv2']
 
 
 def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, Tensor], str, list[str]]:
-    """Convert backbone and, of a classifier, norm and linear layer to another format.
+    """Convert backbone and, of a classifier, norm and linear layer, or a whole FCMAE to another format.
 
     Args:
         given: State dict of a model with a ConvNeXt V2 or V1 backbone, in any format.
@@ -29,11 +30,11 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
 
     Returns:
         The new state dict, the name of the detected format, and the keys of ``given`` that were left out: the new
-        format has no place for them, e.g. for the decoder of FCMAE.
+        format has no place for them, e.g. timm's for the decoder of FCMAE.
 
     Raises:
-        ValueError: If ``given`` has neither network or an incomplete one, ``to`` is unknown, or knows another network
-            only.
+        ValueError: If ``given`` has neither network or an incomplete one, ``to`` is unknown, knows another network
+            only, or is the format of a whole FCMAE, and a part of that is missing.
     """
     if to not in WRITABLE:
         raise InputError(f'can write the formats {", ".join(WRITABLE)}, got {to!r}')
@@ -41,7 +42,8 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
     network, source, prefix = network_of(given)
     if network not in target.networks:
         raise InputError(f'the checkpoint is of a {network}, and {to!r} is a format of {target.networks[0]}')
-    own = _outline(network, *_size(given, source, prefix))
+    size = _size(given, source, prefix)
+    own = _outline(network, *size)
     stem_channels = own['downsample_layers.0.0.bias'].numel()
 
     out: dict[str, Tensor] = {}
@@ -63,6 +65,17 @@ def convert_state_dict(given: Mapping[str, Tensor], to: str) -> tuple[dict[str, 
             continue
         out[target.prefixes[0] + target.key(key)] = target.write(key, tensor, stem_channels).contiguous()
         used.add(theirs)
+    if target.fcmae:
+        beside = _match_beside(given, source, network, size)
+        if not beside.problems:
+            out |= {key: target.write_beside(key, tensor) for key, tensor in beside.tensors.items()}
+            used |= beside.tensors.keys()
+        elif not target.classifier:
+            shown = '; '.join(beside.problems[:3])
+            raise InputError(
+                f'{to!r} is the format of a whole FCMAE, and the checkpoint is none: {shown}'
+                f'{"..." if beside.problems[3:] else ""}. --to official writes the backbone alone'
+            )
     return out, source.name, [key for key in given if key not in used]
 
 
@@ -94,6 +107,18 @@ def network_of(given: Mapping[str, Tensor]) -> tuple[str, WeightFormat, str]:
         ValueError: If there is none.
     """
     return recognize_network(given, _smallest_outlines())
+
+
+def _match_beside(given: Mapping[str, Tensor], source: WeightFormat, network: str, size: tuple) -> Match:
+    """Compare what FCMAE has beside the backbone with that of a FCMAE as deep and wide as the one in ``given``."""
+    dims = given['mask_token'].numel() if 'mask_token' in given else 1
+    depth = next(j for j in count() if f'decoder.{j}.norm.weight' not in given)
+    depths, channels, in_channels = size
+    with torch.device('meta'):
+        backbone = dict(type=NETWORKS[network], arch=dict(depths=depths, channels=channels), in_channels=in_channels)
+        own = FCMAE(backbone, decoder_embed_dims=dims, decoder_depth=max(depth, 1)).state_dict()
+    own = {key: value for key, value in own.items() if not key.startswith(BACKBONE)}
+    return match_state_dicts(given, own, read=source.read)
 
 
 @functools.cache

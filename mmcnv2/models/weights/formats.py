@@ -1,7 +1,7 @@
 """How others name and shape the weights of a ConvNeXt, V1 or V2, and which of these formats a checkpoint has.
 
 A format is a list of replacements that turn a key of ours into theirs. This serves both directions: what our backbone
-needs is looked up under their names.
+needs is looked up under their names. What FCMAE has beside the backbone has the same names everywhere.
 """
 
 import re
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcnv2.utils.errors import InputError
 
+BACKBONE = 'backbone.'  # before the keys of the backbone in a whole model of ours
 CONV_MLP_BELOW = 96  # channels of the stem: timm has 1x1 convolutions in atto to nano, linear layers from tiny on
 
 
@@ -29,7 +30,9 @@ class WeightFormat:
         scale_maps: Whether the layer scale of ConvNeXt is (C, 1, 1) instead of (C,).
         output_norms: Whether models of this format can have a norm for the map of each stage, like ours.
         conv_mlp: Whether linear layers of small networks are 1x1 convolutions.
-        sparse: Whether all convolutions but the stem are MinkowskiEngine's: (k*k, C), (k*k, in, out), x before y.
+        sparse: Whether all convolutions but the stem are MinkowskiEngine's, kernels (k*k, C) or (k*k, in, out) whose
+            positions go down the columns (y runs first), biases (1, C), and GRN is (1, C).
+        fcmae: Whether the weights may be those of a whole FCMAE: projection, mask token, decoder and prediction.
     """
 
     name: str
@@ -42,12 +45,17 @@ class WeightFormat:
     output_norms: bool = False
     conv_mlp: bool = False
     sparse: bool = False
+    fcmae: bool = False
 
     def key(self, own: str) -> str:
         """Return their key, without prefix, for a key of ours."""
         for pattern, replacement in self.renames:
             own = re.sub(pattern, replacement, own)
         return own
+
+    def whole_key(self, own: str, prefix: str) -> str:
+        """Return their key for a key of a whole model of ours; ``prefix`` precedes the keys of their backbone."""
+        return prefix + self.key(own.removeprefix(BACKBONE)) if own.startswith(BACKBONE) else own
 
     def read(self, theirs: Tensor, own: Tensor) -> Tensor | None:
         """Return a tensor of theirs in the shape of ``own``, None if it does not fit.
@@ -61,14 +69,16 @@ class WeightFormat:
                 return None
             if theirs.ndim == 2:  # depthwise, (k*k, C)
                 theirs = theirs.unsqueeze(1)
-            theirs = theirs.permute(2, 1, 0).unflatten(2, (k, k)).transpose(2, 3)
+            theirs = theirs.permute(2, 1, 0).unflatten(2, (k, k)).mT
         if theirs.squeeze().shape == own.squeeze().shape:
             return theirs.reshape(own.shape)
         is_stem = own.ndim == theirs.ndim == 4 and own.shape[2:] == theirs.shape[2:] == (4, 4)
         return theirs if is_stem and own.shape[0] == theirs.shape[0] else None
 
     def write(self, key: str, own: Tensor, stem_channels: int) -> Tensor:
-        """Return a tensor of ours, called ``key``, in their shape; not for ``sparse`` formats."""
+        """Return a tensor of our backbone, called ``key`` there, in their shape."""
+        if self.sparse:
+            return self._write_sparse(key, own)
         if self.grn_rows and '.grn.' in key:
             return own.view(1, 1, 1, -1)
         if self.scale_maps and re.search(r'^stages\.\d+\.\d+\.gamma$', key):
@@ -76,6 +86,18 @@ class WeightFormat:
         if self.conv_mlp and stem_channels < CONV_MLP_BELOW and re.search(r'pwconv[12]\.weight$', key):
             return own[:, :, None, None]
         return own
+
+    def write_beside(self, key: str, own: Tensor) -> Tensor:
+        """Return a tensor of what FCMAE has beside the backbone in their shape: the official decoder is dense."""
+        return own.view(1, 1, 1, -1) if self.sparse and '.grn.' in key else own
+
+    def _write_sparse(self, key: str, own: Tensor) -> Tensor:
+        theirs = self.key(key)
+        if theirs.endswith('.kernel'):
+            kernel = own.mT.flatten(2).permute(2, 1, 0)  # (k*k, in, out)
+            return kernel.squeeze(1) if 'dwconv' in key else kernel
+        is_row = '.grn.' in key or self.key(re.sub('bias$', 'weight', key)).endswith('.kernel')
+        return own.view(1, -1) if is_row else own
 
 
 TIMM = (
@@ -101,10 +123,10 @@ TRANSFORMERS = (
 )
 
 FORMATS = (
-    WeightFormat('mmcnv2', ('backbone.', ''), classifier=('head.norm', 'head.fc'), output_norms=True),
+    WeightFormat('mmcnv2', (BACKBONE, ''), classifier=('head.norm', 'head.fc'), output_norms=True, fcmae=True),
     WeightFormat('official', ('',), classifier=('norm', 'head'), grn_rows=True),
     WeightFormat(
-        'official, sparse pre-training',
+        'official-fcmae',
         ('encoder.', ''),
         (
             # The stem and its norm work on the image and are dense.
@@ -114,6 +136,7 @@ FORMATS = (
         ),
         networks=('ConvNeXtV2',),
         sparse=True,
+        fcmae=True,
     ),
     WeightFormat('timm', ('', 'backbone.'), TIMM, ('head.norm', 'head.fc'), conv_mlp=True),
     WeightFormat(

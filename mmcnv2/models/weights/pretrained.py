@@ -1,18 +1,22 @@
 """``init_cfg=dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=...)``: start from weights of any format.
 
-``mmcnv2.PretrainedConvNeXt`` is the same under the name of the first version.
+``mmcnv2.PretrainedConvNeXt`` is the same under the name of the first version. ``mmcnv2.PretrainedFCMAE`` starts a
+whole FCMAE, to go on with pre-training.
 """
+
+import logging
 
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcnv2.registry import WEIGHT_INITIALIZERS
 from mmcnv2.utils.errors import InputError, errors_name
 
 from ..backbones import ConvNeXtBase
+from ..pretraining import FCMAE
 from .converting import NETWORKS, network_of
-from .formats import recognize
+from .formats import BACKBONE, recognize
 from .matching import Match, match_state_dicts
 from .reading import read_state_dict
 
@@ -47,17 +51,20 @@ class PretrainedConvNeXtV2:
         self.adapt_in_channels = adapt_in_channels
         self.allow_pickle = allow_pickle
 
-    def __call__(self, module: ConvNeXtBase) -> None:
+    def __call__(self, module: nn.Module) -> None:
         match, format = self.match(module)
         own = module.state_dict()
         module.load_state_dict(own | match.tensors)
         loaded = f'{len(match.tensors)} of {len(own)} tensors from {self.checkpoint} ({format})'
-        print_log(f'{loaded}; fresh: {", ".join(match.fresh) or "nothing"}', 'current')
+        # Pre-training leaves no output norms, but all else should be there; a part beside the backbone is fresh whole.
+        fresh = dict.fromkeys(key if _is_output_norm(key) else key.partition('.')[0] for key in match.fresh)
+        level = logging.INFO if all(map(_is_output_norm, match.fresh)) else logging.WARNING
+        print_log(f'{loaded}; fresh: {", ".join(fresh) or "nothing"}', 'current', level)
         if hasattr(module, '_params_init_info'):
-            update_init_info(module, f'PretrainedConvNeXtV2: {self.checkpoint}')
+            update_init_info(module, f'{type(self).__name__}: {self.checkpoint}')
 
-    def match(self, module: ConvNeXtBase) -> tuple[Match, str]:
-        """Return what the checkpoint has for a backbone, without loading it, and the name of its format.
+    def match(self, module: nn.Module) -> tuple[Match, str]:
+        """Return what the checkpoint has for a module, without loading it, and the name of its format.
 
         Raises:
             ValueError: As when called.
@@ -67,14 +74,26 @@ class PretrainedConvNeXtV2:
                 'PretrainedConvNeXtV2 initialises a mmcnv2.ConvNeXtV2 or a mmcnv2.ConvNeXt, '
                 f'got {type(module).__name__}'
             )
+        return self._match(module, module, self._read())
+
+    def _read(self) -> dict[str, Tensor]:
         given = read_state_dict(self.checkpoint, self.allow_pickle)
-        if self.prefix is not None:
-            given = {k.removeprefix(self.prefix): v for k, v in given.items() if k.startswith(self.prefix)}
-            if not given:
-                raise InputError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
-        own = module.state_dict()
+        if self.prefix is None:
+            return given
+        given = {k.removeprefix(self.prefix): v for k, v in given.items() if k.startswith(self.prefix)}
+        if not given:
+            raise InputError(f'{self.checkpoint} has no key that starts with the prefix {self.prefix!r}')
+        return given
+
+    def _match(
+        self, module: nn.Module, backbone: ConvNeXtBase, given: dict[str, Tensor], fresh: tuple[str, ...] = ()
+    ) -> tuple[Match, str]:
+        """Compare with a module that is or has a backbone; ``fresh`` are its parts that may be missing."""
         with errors_name(self.checkpoint):
-            format, prefix = recognize(given, own)
+            format, prefix = recognize(given, backbone.state_dict())
+
+        def name(key: str) -> str:
+            return prefix + format.key(key) if module is backbone else format.whole_key(key, prefix)
 
         def read(theirs: Tensor, tensor: Tensor) -> Tensor | None:
             converted = format.read(theirs, tensor)
@@ -87,21 +106,23 @@ class PretrainedConvNeXtV2:
                 )
             return adapt_in_channels(converted, tensor.shape[1])
 
-        match = match_state_dicts(
-            given, own, lambda key: prefix + format.key(key), read, is_optional=ConvNeXtBase.is_output_norm
-        )
+        def is_optional(key: str) -> bool:
+            return _is_output_norm(key) or key.partition('.')[0] in fresh
+
+        match = match_state_dicts(given, module.state_dict(), name, read, is_optional)
         if match.problems:
             network, *_ = network_of(given)
-            if not isinstance(module, NETWORKS[network]):
+            if not isinstance(backbone, NETWORKS[network]):
                 raise InputError(
                     f"{self.checkpoint} ({format.name}) is of a {network}: take it with type='mmcnv2.{network}', "
-                    f'not with {type(module).__name__}'
+                    f'not with {type(backbone).__name__}'
                 )
-            kind = type(module).__name__
             shown = '\n  '.join(match.problems[:10]) + ('\n  ...' if len(match.problems) > 10 else '')
+            decoder = '' if module is backbone else ', decoder_embed_dims and decoder_depth'
             raise InputError(
-                f'{self.checkpoint} ({format.name}) does not fit this {kind} (depths {module.depths}, '
-                f'channels {module.channels}); {len(match.problems)} disagree:\n  {shown}\nCheck arch and in_channels'
+                f'{self.checkpoint} ({format.name}) does not fit this {type(module).__name__} (depths '
+                f'{backbone.depths}, channels {backbone.channels}); {len(match.problems)} disagree:\n  {shown}\n'
+                f'Check arch{"," if decoder else " and"} in_channels{decoder}'
             )
         return match, format.name
 
@@ -109,6 +130,39 @@ class PretrainedConvNeXtV2:
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedConvNeXt(PretrainedConvNeXtV2):
     """``PretrainedConvNeXtV2`` under the name of the first version."""
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedFCMAE(PretrainedConvNeXtV2):
+    """An initialiser of a whole ``FCMAE``: encoder, projection, mask token, decoder and prediction.
+
+    The checkpoint may be one of the official pre-training (MinkowskiEngine's layout) or of ours. It may also have an
+    encoder alone, in any of the ``FORMATS``, as the published ones have. The rest then stays as it is, and one warning
+    names it. A decoder of which a part is missing is an error.
+
+    Args:
+        checkpoint: As of ``PretrainedConvNeXtV2``.
+        prefix: What precedes the keys of the whole model, if anything does.
+        adapt_in_channels: Whether weights for another number of channels are taken: the stem is adapted, as timm does,
+            and the prediction stays as it is, which the warning says.
+        allow_pickle: As of ``PretrainedConvNeXtV2``.
+
+    Raises (when called):
+        ValueError: If nothing fits, weights are missing, or shapes disagree; the message lists them.
+    """
+
+    def match(self, module: nn.Module) -> tuple[Match, str]:
+        if not isinstance(module, FCMAE):
+            raise InputError(f'PretrainedFCMAE initialises a mmcnv2.FCMAE, got {type(module).__name__}')
+        given, own = self._read(), module.state_dict()
+        fresh: tuple[str, ...] = ()
+        beside = [key for key in own if not key.startswith(BACKBONE)]
+        if not any(key in given for key in beside):
+            fresh = tuple(dict.fromkeys(key.partition('.')[0] for key in beside))
+        elif self.adapt_in_channels and _pixels(given) != _pixels(own):
+            given = {key: value for key, value in given.items() if not key.startswith('pred.')}
+            fresh = ('pred',)
+        return self._match(module, module.backbone, given, fresh)
 
 
 def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:
@@ -122,3 +176,12 @@ def adapt_in_channels(weight: Tensor, channels: int) -> Tensor:
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     return weight.repeat(1, -(-channels // given), 1, 1)[:, :channels] * (given / channels)
+
+
+def _is_output_norm(key: str) -> bool:
+    return ConvNeXtBase.is_output_norm(key.removeprefix(BACKBONE))
+
+
+def _pixels(fcmae: dict[str, Tensor]) -> int | None:
+    """Return how many values of a patch the prediction of a FCMAE gives."""
+    return fcmae['pred.bias'].numel() if 'pred.bias' in fcmae else None

@@ -1,9 +1,10 @@
 """Read the state dict of a checkpoint: a file, a URL, or a timm model by name."""
 
+import argparse
 import pickle
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 from urllib.parse import urlparse
 from zipfile import is_zipfile
@@ -51,7 +52,7 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
             f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, or timm://NAME'
         )
     try:
-        with torch.serialization.safe_globals(_globals_of_mmengine()):
+        with torch.serialization.safe_globals(_safe_globals()):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and is_zipfile(path))
     except Exception as error:  # RuntimeError, EOFError, KeyError..., depending on where the file is cut
         problem = error
@@ -138,9 +139,14 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _globals_of_mmengine() -> list[Callable | tuple[Callable, str]]:
-    """Return what MMEngine's message hub, a part of its checkpoints, needs besides tensors: numbers and averages."""
+def _safe_globals() -> list[Callable | tuple[Callable, str]]:
+    """Return what checkpoints may hold besides tensors and plain values.
+
+    MMEngine's have a message hub with numbers and averages, those of the official code the arguments of its command.
+    """
     return [
+        argparse.Namespace,
+        PosixPath,
         HistoryBuffer,
         np.ndarray,
         np.dtype,

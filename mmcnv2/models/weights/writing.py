@@ -13,7 +13,8 @@ from mmcnv2.utils.files import AtomicLocalBackend, written_whole
 
 from .reading import load_checkpoint
 
-NESTED_UNDER = {'mmcnv2': 'state_dict', 'official': 'model', 'mmpretrain': 'state_dict'}  # in a file of torch.save
+#: Where a file of torch.save has the weights.
+NESTED_UNDER = {'mmcnv2': 'state_dict', 'official': 'model', 'official-fcmae': 'model', 'mmpretrain': 'state_dict'}
 #: What a published file keeps of a training's ``meta``.
 META = ('cfg', 'dataset_meta', 'epoch', 'iter', 'mmengine_version', 'experiment_name')
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.foreign import NAMES, foreign_state_dict, sparse_state_dict
+from helpers.foreign import NAMES, foreign_state_dict, official_fcmae_state_dict, sparse_state_dict
 from helpers.models import OTHER_ARCH, build_backbone, build_fcmae
 
 from mmcnv2.models.weights.converting import WRITABLE, convert_state_dict
@@ -39,7 +39,8 @@ def with_head(layout, model, ours):
 
 
 def test_every_layout_is_tried():
-    assert set(HEADS) | {'mmcnv2'} == {name for name, format in WRITABLE.items() if 'ConvNeXtV2' in format.networks}
+    tried = {*HEADS, 'mmcnv2', 'official-fcmae'}
+    assert tried == {name for name, format in WRITABLE.items() if 'ConvNeXtV2' in format.networks}
 
 
 @pytest.mark.parametrize('layout', HEADS)
@@ -74,9 +75,33 @@ def test_from_two_dimensional_linear_layers(source):
 def test_official_sparse_pre_training(source):
     weights = sparse_state_dict(source)
     back, found, left_out = convert_state_dict(weights, 'mmcnv2')
-    assert found == 'official, sparse pre-training'
+    assert found == 'official-fcmae'
     assert left_out == [key for key in weights if not key.startswith('encoder.')]
     assert_same(back, {f'backbone.{key}': value for key, value in source.state_dict().items()})
+
+
+def test_a_whole_fcmae_to_the_official_pre_training_and_back():
+    """The layout is written by hand (helpers/foreign.py); both ways are exact, and nothing is left out."""
+    model = build_fcmae(OTHER_ARCH, decoder_depth=2, in_channels=4)
+    theirs, found, left_out = convert_state_dict(model.state_dict(), 'official-fcmae')
+    assert (found, left_out) == ('mmcnv2', [])
+    assert_same(theirs, official_fcmae_state_dict(model))
+    back, found, left_out = convert_state_dict(theirs, 'mmcnv2')
+    assert (found, left_out) == ('official-fcmae', [])
+    assert_same(back, model.state_dict())
+    again, *_ = convert_state_dict(back, 'official-fcmae')
+    assert_same(again, theirs)
+
+
+def test_the_official_pre_training_takes_whole_models_of_v2_only(source):
+    with pytest.raises(ValueError, match=r"'official-fcmae' is the format of a whole FCMAE, .*mask_token is missing"):
+        convert_state_dict(source.state_dict(), 'official-fcmae')
+    first = build_fcmae(OTHER_ARCH, backbone=dict(type='mmcnv2.ConvNeXt'))
+    with pytest.raises(ValueError, match="is of a ConvNeXt, and 'official-fcmae' is a format of ConvNeXtV2"):
+        convert_state_dict(first.state_dict(), 'official-fcmae')
+    back, _, left_out = convert_state_dict(first.state_dict(), 'mmcnv2')
+    assert_same(back, first.state_dict())
+    assert left_out == []
 
 
 def test_a_decoder_and_output_norms_are_named_when_left_out():
@@ -104,7 +129,9 @@ def test_other_input_channels(in_channels):
 
 
 def test_what_cannot_be_converted(source):
-    with pytest.raises(ValueError, match='can write the formats mmcnv2, official, timm, mmpretrain, transformers'):
+    with pytest.raises(
+        ValueError, match='can write the formats mmcnv2, official, official-fcmae, timm, mmpretrain, transf'
+    ):
         convert_state_dict(source.state_dict(), 'keras')
     with pytest.raises(ValueError, match='no weights of a ConvNeXt V2'):
         convert_state_dict({'conv1.weight': torch.zeros(1)}, 'timm')

@@ -64,7 +64,7 @@ def test_layouts(layout, nested, source, tmp_path, log):
 def test_official_sparse_pre_training(source, tmp_path, log):
     torch.save(dict(model=sparse_state_dict(source)), tmp_path / 'weights.pth')
     assert_same_features(load(tmp_path / 'weights.pth', OTHER_ARCH, out_norm=False), source)
-    assert any('(official, sparse pre-training)' in line for line in log)
+    assert any('(official-fcmae)' in line for line in log)
 
 
 def test_ours_with_and_without_prefix(tmp_path):
