@@ -122,6 +122,21 @@ def thumbnail(path: str, side: int) -> np.ndarray | None:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def grey_statistics(paths: Sequence[str]) -> tuple[int, int] | None:
+    """Return mean and standard deviation of the pixels of images most of which are grey, from up to 32 of them.
+
+    None: most are in colour, or none can be read. Grey images should not be normalised with a mean and std that differ
+    by channel, see :class:`mmcnv2.ConstantTargetsHook`.
+    """
+    small = [image for path in spread(paths, 32) if (image := thumbnail(path, 256)) is not None]
+    # JPEG leaves a little colour in grey.
+    grey = [image for image in small if np.ptp(image, axis=-1).mean() < 2]
+    if not small or 2 * len(grey) < len(small):
+        return None
+    pixels = np.concatenate([image.reshape(-1) for image in small])
+    return round(float(pixels.mean())), max(1, round(float(pixels.std())))
+
+
 def spread(items: Sequence[T], most: int) -> list[T]:
     """Return at most so many of the items, spread evenly."""
     count = min(most, len(items))

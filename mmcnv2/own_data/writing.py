@@ -10,7 +10,7 @@ from mmcnv2.visualization.own_data import draw_overview
 
 from .class_folders import look_at_classes
 from .coco import Detection, as_json, look_at_coco
-from .images import look_at_headers
+from .images import grey_statistics, look_at_headers
 from .label_maps import look_at_label_maps
 from .network import Network, choose_network
 from .plan import KINDS, Options, Plan
@@ -96,6 +96,7 @@ def _detection(kind: str, data: Detection, options: Options, network: Network) -
             part.path = options.beside(f'{name}.json')
             files[part.path] = as_json(part)
     prefixes = [os.path.relpath(part.folder, data.root) for part in (data.train, data.val)]
+    grey = _grey([str(data.train.folder / image['file_name']) for image in data.train.content['images']], network)
     masks = data.has_masks
     head = 'bbox_head=dict(num_classes=num_classes)' + (', mask_head=dict(num_classes=num_classes)' if masks else '')
     config = f"""{_title('Mask R-CNN' if masks else 'Faster R-CNN', kind, data.root, options)}
@@ -113,7 +114,7 @@ image_size = {image_size}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict(
+model = dict({_preprocessor(grey)}
     backbone={_backbone(network)},
     neck=dict(in_channels={list(network.channels)}),
     roi_head=dict({head}),
@@ -170,6 +171,7 @@ def _label_maps(path: str, options: Options, network: Network) -> Plan:
         windows = f"""    # Images are large: they are tested in windows that overlap by a quarter.
     test_cfg=dict(mode='slide', crop_size=(image_size, image_size), stride=({stride}, {stride})),
 """
+    grey = _grey([image for image, _ in data.train], network)
     load = f'num_classes=len(classes){f", label_map={data.label_map}" if data.label_map else ""}'
     config = f"""{_title('UperNet', 'label_maps', data.root, options)}
 _base_ = {_base('label_maps')}
@@ -187,8 +189,7 @@ image_size = {image_size}  # of the crops: {why}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict(
-    data_preprocessor=dict(size=(image_size, image_size)),
+model = dict({_preprocessor(grey, 'size=(image_size, image_size)')}
     backbone={_backbone(network)},
     decode_head=dict(num_classes=num_classes, in_channels={list(network.channels)}),
     auxiliary_head=dict(num_classes=num_classes, in_channels={network.channels[2]}),
@@ -247,6 +248,7 @@ def _classes(path: str, options: Options, network: Network) -> Plan:
         for name, images in (('train', data.train), ('val', data.val))
     }
     train_file, val_file = files
+    grey = _grey([str(data.root / image) for image, _ in data.train], network)
     topk = '(1, 5)' if len(data.classes) > 5 else '(1,)'
     config = f"""{_title('A classifier', 'classes', data.root, options)}
 _base_ = {_base('classes')}
@@ -264,8 +266,7 @@ image_size = {image_size}  # {why}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict(
-    data_preprocessor=dict(num_classes=num_classes),
+model = dict({_preprocessor(grey, 'num_classes=num_classes')}
     backbone={_backbone(network)},
     head=dict(num_classes=num_classes, in_channels={network.channels[3]}),
 )
@@ -298,11 +299,10 @@ def _images(path: str, options: Options, network: Network) -> Plan:
     scale = (round(min(0.2, share / 2), 3), round(min(1.0, 8 * share), 2))
     size_said = f'the median image is {data.sizes.width}x{data.sizes.height}, the most is 224'
     interval = max(1, schedule.length // 10)
-    if network.decoder_dims:
-        start = '# The checkpoint is a whole FCMAE: the decoder goes on from it as well.\nload_from = checkpoint'
-    else:
-        start = ''
-    backbone = Network(network.kind, network.arch, network.channels) if network.decoder_dims else network
+    backbone = Network(network.kind, network.arch, network.channels)
+    # A whole FCMAE goes on with its decoder, an encoder alone with a fresh one.
+    start = "\n    init_cfg=dict(type='mmcnv2.PretrainedFCMAE', checkpoint=checkpoint)," if network.checkpoint else ''
+    grey = _grey(data.paths, network)
     decoder_dims = network.decoder_dims or (128 if network.is_small else 512)
     seen = [
         *data.seen,
@@ -312,6 +312,8 @@ def _images(path: str, options: Options, network: Network) -> Plan:
         'assumed: objects are larger than a patch of 32 pixels in a crop (smaller ones: --image-size 128), and up '
         'is up (crops are flipped left to right only)',
     ]
+    if grey:
+        seen.append(f'most images are grey: mean {grey[0]}, std {grey[1]} for all channels')
     config = f"""{_title('FCMAE pre-training', 'images', data.root, options)}
 _base_ = {_base('images')}
 
@@ -323,7 +325,6 @@ image_size = {image_size}  # of the crops: {size_said}
 # larger than a patch of 32 pixels: if they are not, take smaller crops or smaller shares.
 crop_scale = {scale}
 {_checkpoint(network)}
-{start}
 
 # ---- how long and how fast ----
 max_epochs = {schedule.length}  # {schedule.length_said}
@@ -331,7 +332,10 @@ batch_size = {schedule.batch_size}
 lr = {schedule.lr:g}  # {schedule.lr_said}
 
 # ---- what follows from these ----
-model = dict(backbone={_backbone(backbone)}, decoder_embed_dims={decoder_dims})
+model = dict({_preprocessor(grey)}
+    backbone={_backbone(backbone)},
+    decoder_embed_dims={decoder_dims},{start}
+)
 crop, _ = pipeline = _base_.train_dataloader.dataset.pipeline
 crop.update(size=image_size, scale=crop_scale)
 train_dataloader = dict(
@@ -346,7 +350,6 @@ custom_hooks = [
     dict(type='mmcnv2.ReconstructionHook', interval={interval}),
 ]
 """
-    config = config.replace('\n\n\n', '\n\n')
     return Plan(config, seen, {}, data.samples(), sizes=data.sizes.sizes)
 
 
@@ -403,6 +406,23 @@ def _backbone(network: Network) -> str:
     init = f"dict(type='mmcnv2.Pretrained{network.kind}', checkpoint=checkpoint)"
     weights = f', init_cfg={init}' if network.checkpoint else ''
     return f"dict(type='mmcnv2.{network.kind}', arch={network.arch!r}{weights})"
+
+
+def _grey(paths: Sequence[str], network: Network) -> tuple[int, int] | None:
+    """Return mean and deviation of grey images. Weights from elsewhere want the statistics that they are made for."""
+    return grey_statistics(paths) if network.checkpoint is None or network.decoder_dims else None
+
+
+def _preprocessor(grey: tuple[int, int] | None, other: str = '') -> str:
+    """Return the lines of the data preprocessor, if there is anything to set."""
+    if grey is None:
+        return f'\n    data_preprocessor=dict({other}),' if other else ''
+    mean, std = grey
+    statistics = ', '.join([*filter(None, [other]), f'mean=[{mean}] * 3, std=[{std}] * 3'])
+    return (
+        '\n    # Of these images, which are grey: one mean and one std for all channels (docs/how_to/data.md).'
+        f'\n    data_preprocessor=dict({statistics}),'
+    )
 
 
 def _schedule(schedule: Schedule) -> str:

@@ -148,6 +148,39 @@ def test_crops_suit_the_images(tmp_path, init):
     assert (cfg.batch_size, cfg.max_epochs) == (3, 400)
 
 
+IMAGENET = [123.675, 116.28, 103.53]
+
+
+def test_grey_images_have_one_mean_and_deviation(tmp_path, init):
+    """Two of three are grey, values 10 and 30, the third is red: 0 to 255 of a channel, mean 85."""
+    for name, colour in dict(a=(10, 10, 10), b=(30, 30, 30), c=(255, 0, 0)).items():
+        (tmp_path / 'data').mkdir(exist_ok=True)
+        Image.new('RGB', (64, 64), colour).save(tmp_path / f'data/{name}.png')
+    said, cfg = init('images')
+    mean = (10 + 30 + 85) / 3
+    std = math.sqrt((10**2 + 30**2 + 255**2 / 3) / 3 - mean**2)
+    assert cfg.model.data_preprocessor.mean == [round(mean)] * 3
+    assert cfg.model.data_preprocessor.std == [round(std)] * 3
+    assert 'most images are grey: mean 42, std 76 for all channels' in said
+    # What a network from elsewhere was trained with stays; so do images in colour.
+    torch.save(build_fcmae('femto').backbone.state_dict(), tmp_path / 'other.pth')
+    assert init('images', '--checkpoint', 'other.pth')[1].model.data_preprocessor.mean == IMAGENET
+    (tmp_path / 'data/a.png').unlink()
+    (tmp_path / 'data/b.png').unlink()
+    assert init('images')[1].model.data_preprocessor.mean == IMAGENET
+
+
+@pytest.mark.parametrize('kind', ['label_maps', 'classes'])
+def test_grey_images_with_labels(tmp_path, init, kind):
+    (label_map_folder if kind == 'label_maps' else class_folders)(tmp_path / 'data')
+    images = [path for path in (tmp_path / 'data').rglob('*') if path.is_file() and Image.open(path).mode == 'RGB']
+    for path in images:
+        Image.new('L', Image.open(path).size, 20).save(path)
+    _, cfg = init(kind)
+    assert cfg.model.data_preprocessor.mean == [20] * 3 and cfg.model.data_preprocessor.std == [1] * 3
+    assert cfg.model.data_preprocessor.keys() & {'size', 'num_classes'}
+
+
 def test_no_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'data').mkdir()
@@ -164,14 +197,14 @@ def test_network_and_weights_of_a_checkpoint(tmp_path, init):
     picture(tmp_path / 'data/a.png', 0)
     picture(tmp_path / 'data/b.png', 0)
     _, cfg = init('images', '--checkpoint', 'whole.pth')
-    assert cfg.load_from == str(tmp_path / 'whole.pth') and cfg.model.decoder_embed_dims == 64
-    assert cfg.model.backbone.arch == 'femto' and cfg.model.backbone.get('init_cfg') is None
+    whole = dict(type='mmcnv2.PretrainedFCMAE', checkpoint=str(tmp_path / 'whole.pth'))
+    assert cfg.model.init_cfg == whole and cfg.model.decoder_embed_dims == 64
+    assert cfg.model.backbone == dict(type='mmcnv2.ConvNeXtV2', arch='femto')
     _, cfg = init('images', '--checkpoint', 'backbone.pth')
-    weights = dict(type='mmcnv2.PretrainedConvNeXtV2', checkpoint=str(tmp_path / 'backbone.pth'))
-    assert cfg.load_from is None and cfg.model.backbone.init_cfg == weights
+    assert cfg.model.init_cfg == dict(whole, checkpoint=str(tmp_path / 'backbone.pth'))
     class_folders(tmp_path / 'data', number=2)
     _, cfg = init('classes', '--checkpoint', 'whole.pth')
-    assert cfg.model.backbone.init_cfg == dict(weights, checkpoint=str(tmp_path / 'whole.pth'))
+    assert cfg.model.backbone.init_cfg == dict(whole, type='mmcnv2.PretrainedConvNeXtV2')
     assert cfg.model.head.in_channels == 384
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.3
 
