@@ -127,7 +127,7 @@ FAULTS = {
     ),
     'sparse kernels are not transposed': Fault(
         'models/weights/formats.py',
-        '.unflatten(2, (k, k)).transpose(2, 3)',
+        '.unflatten(2, (k, k)).mT',
         '.unflatten(2, (k, k))',
         f'{WEIGHTS}/test_pretrained.py',
     ),

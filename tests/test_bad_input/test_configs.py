@@ -84,7 +84,11 @@ def arguments():
 
 
 def misspelt(word, number):
-    """One of four usual slips: a letter left out, twice, exchanged with the next, or in capitals."""
+    """One of four usual slips: a letter left out, twice, exchanged with the next, or in capitals.
+
+    Of a single letter only that it is there twice.
+    """
+    number = number if len(word) > 1 else 1
     middle = len(word) // 2
     return [
         word[:middle] + word[middle + 1 :],

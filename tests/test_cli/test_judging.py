@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sys
 
 import cv2
@@ -162,10 +163,10 @@ def test_objects_of_a_coco_file(command, checkpoints, tmp_path, capfd):
 def test_an_unreadable_image_costs_itself(folders, checkpoints, tmp_path, monkeypatch):
     train = write_folders(tmp_path / 'train', 4, 0)
     (train / 'red' / '2.png').write_bytes(b'no image')
-    warnings = []
-    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda record: warnings.append(record.getMessage()))
+    records = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', records.append)
     call('knn', checkpoints[0], '--train', train, *folders[2:], *SMALL, '--k', 3, '--json', tmp_path / 'results.json')
-    (warning,) = warnings
+    (warning,) = (record.getMessage() for record in records if record.levelno >= logging.WARNING)
     assert 'Skipped an unreadable image' in warning and 'red/2.png' in warning
     report = json.loads((tmp_path / 'results.json').read_text())
     assert report['data']['train'] == 11 and report['rows'][0]['top1'] == 100
