@@ -18,7 +18,9 @@ class Network:
         arch: Name of a size, or dict(depths=, channels=).
         channels: Of the four stages.
         checkpoint: Weights to start from, a local path absolute; None: random.
-        decoder_dims: Channels of the decoder, if the checkpoint is a whole FCMAE as this package writes it.
+        decoder_dims: Channels of the decoder, if the checkpoint is a whole FCMAE, official or of this package.
+        decoder_depth: Its blocks.
+        is_ours: Whether a whole model of this package has written the checkpoint.
     """
 
     kind: str
@@ -26,6 +28,8 @@ class Network:
     channels: tuple[int, ...]
     checkpoint: str | None = None
     decoder_dims: int | None = None
+    decoder_depth: int = 1
+    is_ours: bool = False
 
     @property
     def is_small(self) -> bool:
@@ -52,6 +56,13 @@ def choose_network(checkpoint: str | None, arch: str) -> Network:
         backbone = build_backbone(given, (0, 1, 2, 3))
     size = dict(depths=backbone.depths, channels=backbone.channels)
     known = [name for name, known in type(backbone).architectures.items() if known == size]
-    is_whole = {'mask_token', 'proj.weight'} <= given.keys() and any(key.startswith('backbone.') for key in given)
-    decoder_dims = len(given['proj.weight']) if is_whole else None
-    return Network(type(backbone).__name__, known[0] if known else size, backbone.channels, checkpoint, decoder_dims)
+    is_whole = {'mask_token', 'proj.weight'} <= given.keys()
+    return Network(
+        type(backbone).__name__,
+        known[0] if known else size,
+        backbone.channels,
+        checkpoint,
+        decoder_dims=len(given['proj.weight']) if is_whole else None,
+        decoder_depth=len({key.split('.')[1] for key in given if key.startswith('decoder.')}) if is_whole else 1,
+        is_ours=any(key.startswith('backbone.') for key in given),
+    )

@@ -334,7 +334,8 @@ lr = {schedule.lr:g}  # {schedule.lr_said}
 # ---- what follows from these ----
 model = dict({_preprocessor(grey)}
     backbone={_backbone(backbone)},
-    decoder_embed_dims={decoder_dims},{start}
+    decoder_embed_dims={decoder_dims},
+    decoder_depth={network.decoder_depth},{start}
 )
 crop, _ = pipeline = _base_.train_dataloader.dataset.pipeline
 crop.update(size=image_size, scale=crop_scale)
@@ -410,7 +411,7 @@ def _backbone(network: Network) -> str:
 
 def _grey(paths: Sequence[str], network: Network) -> tuple[int, int] | None:
     """Return mean and deviation of grey images. Weights from elsewhere want the statistics that they are made for."""
-    return grey_statistics(paths) if network.checkpoint is None or network.decoder_dims else None
+    return grey_statistics(paths) if network.checkpoint is None or network.is_ours else None
 
 
 def _preprocessor(grey: tuple[int, int] | None, other: str = '') -> str:

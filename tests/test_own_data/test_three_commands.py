@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import foreign_data
 from helpers.commands import call
 from helpers.launching import launch_forked
+from helpers.models import build_fcmae
 from helpers.training import scalars
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
@@ -35,9 +37,9 @@ def three_commands(root, tmp_path, monkeypatch, capsys):
     """Runs them, or the first two; returns what ``init`` printed, the config, and the logged values by name."""
     monkeypatch.chdir(tmp_path)
 
-    def three_commands(kind, data, trains=True):
+    def three_commands(kind, data, *arguments, trains=True):
         before = sorted(path for path in data.rglob('*'))
-        call('init', kind, data, '--out', 'mine.py', '--image-size', '64')
+        call('init', kind, data, '--out', 'mine.py', '--image-size', '64', *arguments)
         said = capsys.readouterr().out
         call('check', 'mine.py')
         assert 'mine.py: training can start' in capsys.readouterr().out
@@ -84,6 +86,23 @@ def test_unlabelled_images(samples, three_commands):
 
 
 # ---- others ----
+
+
+def test_a_pre_training_goes_on(tmp_path, three_commands, capsys):
+    """From the official layout, with its decoder: after the first steps of the warm-up the weights still are those."""
+    torch.manual_seed(0)
+    whole = build_fcmae('atto', in_channels=3, decoder_embed_dims=16, decoder_depth=2).state_dict()
+    torch.save({'state_dict': whole}, tmp_path / 'ours.pth')
+    call('convert', tmp_path / 'ours.pth', tmp_path / 'official.pth', '--to', 'official-fcmae')
+    for number in range(4):
+        foreign_data.picture(tmp_path / f'data/{number}.png', number)
+    capsys.readouterr()
+    _, cfg, _ = three_commands('images', tmp_path / 'data', '--checkpoint', tmp_path / 'official.pth')
+    assert cfg.model.init_cfg.type == 'mmcnv2.PretrainedFCMAE'
+    trained = torch.load(tmp_path / 'out/epoch_1.pth', weights_only=False)['state_dict']
+    assert trained.keys() == whole.keys()
+    for key, value in whole.items():
+        torch.testing.assert_close(trained[key], value, rtol=0, atol=2e-3)
 
 
 def test_boxes_of_pascal_voc(tmp_path, three_commands):
