@@ -1,5 +1,6 @@
 """The workers of data loaders: signals do not reach them, none is left over, and the death of one is explained."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -95,6 +96,16 @@ _CONTEXTS: dict[str, type[BaseContext]] = {'fork': _Fork, 'spawn': _Spawn, 'fork
 _started: WeakSet[_Worker] = WeakSet()
 
 
+@atexit.register
+def _let_workers_end() -> None:
+    """Keep torch's handler of SIGCHLD from raising when the program ends, and with it persistent workers.
+
+    Runs before multiprocessing ends them, which was imported, and so registered its callback, before.
+    """
+    if _started:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def protect_workers(loader: DataLoader, setting: str) -> None:
     """Keep SIGINT, SIGTERM and SIGUSR1 from the workers that a data loader will start.
 
@@ -127,14 +138,15 @@ def death_of_worker(error: Exception) -> str | None:
         return None
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        for worker in list(_started):
-            if worker.exitcode:
-                end = f'ended with exit code {worker.exitcode}'
-                if worker.exitcode < 0:
-                    number = signal.Signals(-worker.exitcode)
+        codes = {worker: worker.exitcode for worker in list(_started)}  # asked once: one may die at any moment
+        for worker, code in codes.items():
+            if code:
+                end = f'ended with exit code {code}'
+                if code < 0:
+                    number = signal.Signals(-code)
                     end = f'was killed by {number.name}. {ADVICE.get(number, "")}'.rstrip()
                 return f'{worker.name} {end}'
-        alive = [worker.sentinel for worker in _started if worker.exitcode is None]
+        alive = [worker.sentinel for worker, code in codes.items() if code is None]
         remaining = deadline - time.monotonic()
         if not alive or remaining <= 0:
             break

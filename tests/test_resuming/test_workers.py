@@ -4,10 +4,12 @@ import faulthandler
 import gc
 import os
 import signal
+import sys
 from functools import partial
 
 import pytest
 import torch
+from helpers.processes import run
 from helpers.worker_data import Pids, user_init_fn
 from torch.utils.data import DataLoader
 
@@ -60,6 +62,21 @@ def test_worker_that_hangs_is_ended():
     worker.join(5)
     assert worker.exitcode == -signal.SIGKILL
     assert death_of_worker(EOFError()) is None  # it did not die by itself
+
+
+@pytest.mark.slow
+def test_the_program_ends_in_silence(root):
+    """Persistent workers of two loaders are alive when it ends; torch took their end for a fault."""
+    code = """
+from torch.utils.data import DataLoader
+from mmcnv2.resuming.workers import protect_workers
+loaders = [DataLoader(range(8), num_workers=2, persistent_workers=True) for _ in range(3)]
+for loader in loaders:
+    protect_workers(loader, 'val_dataloader')
+    next(iter(loader))
+"""
+    done = run(root, sys.executable, '-c', code)
+    assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
 
 
 def die(number):
