@@ -15,8 +15,9 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
 from mmcnv2.engine.hooks import PartialLoadHook, PreemptionHook, SavePredictionsHook
-from mmcnv2.engine.runner import build_runner, unwrapped
+from mmcnv2.engine.runner import build_runner
 from mmcnv2.engine.safe_loaders import install_safe_loaders
+from mmcnv2.engine.unwrapping import unwrapped
 from mmcnv2.evaluation.label_maps import LabelMaps
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict

@@ -329,6 +329,12 @@ def unreadable(path: str) -> Iterator[None]:
         raise UnreadableImageError(path, f'{type(error).__name__}: {error}') from error
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened image as viewers show it, EXIF orientation applied."""
+    is_transposed, *_ = _STORED.get(_orientation(image), (False,))
+    return image.size[::-1] if is_transposed else image.size
+
+
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image, 1 to 8; unreadable EXIF data count as none."""
     try:

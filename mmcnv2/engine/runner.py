@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -53,13 +52,6 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     # in circles, which Python frees only when there are 100,000 of them.
     runner.cfg = Config(runner.cfg.to_dict(), filename=runner.cfg.filename, format_python_code=False)
     return runner
-
-
-def unwrapped(model: Any) -> Any:
-    """Return the model inside what distributes it or tests it with augmentations; the config of one as it is."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:

@@ -26,11 +26,11 @@ from .images import (
     is_test,
     is_validation,
     look_at_headers,
+    read_header,
     some,
     spell,
     spread,
     thumbnail,
-    upright_size,
 )
 from .plan import Options
 
@@ -333,7 +333,7 @@ def _usable_images(part: Part) -> list[dict]:
         image = usable.pop(paths[path])
         part.note('images without a file are left out', image['file_name'])
     for key, image in [*usable.items()]:
-        size = upright_size(str(part.folder / image['file_name']))
+        size = read_header(str(part.folder / image['file_name']))
         if size is None:
             part.note('images that cannot be read are left out', image['file_name'])
             del usable[key]

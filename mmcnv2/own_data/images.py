@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mmcnv2.datasets import UnlabelledImages
-from mmcnv2.datasets.images import ImageFile, UnreadableImageError
+from mmcnv2.datasets.images import ImageFile, UnreadableImageError, upright_size
 from mmcnv2.utils.errors import InputError, MissingFileError
 
 #: Every so many-th image is held out where there is no validation set.
@@ -86,7 +86,7 @@ def look_at_headers(paths: Sequence[str]) -> Sizes:
     """
     sizes, modes, broken = [], Counter[str](), []
     for path in spread(paths, _MOST_HEADERS):
-        if size := upright_size(path):
+        if size := read_header(path):
             sizes.append(size[:2])
             modes[size[2]] += 1
         else:
@@ -96,16 +96,14 @@ def look_at_headers(paths: Sequence[str]) -> Sizes:
     return Sizes(sizes, modes, broken)
 
 
-def upright_size(path: str) -> tuple[int, int, str] | None:
+def read_header(path: str) -> tuple[int, int, str] | None:
     """Return width and height as viewers show an image, EXIF orientation applied, and Pillow's mode.
 
     None: the file is no image.
     """
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = image.size[::-1] if turned else image.size
-            return width, height, image.mode
+            return *upright_size(image), image.mode
     except Exception:  # on damaged files the decoders raise almost anything
         return None
 

@@ -22,11 +22,11 @@ from .images import (
     is_test,
     is_validation,
     look_at_headers,
+    read_header,
     some,
     spell,
     spread,
     thumbnail,
-    upright_size,
 )
 from .plan import Options
 
@@ -174,7 +174,7 @@ def looks_like_labels(root: Path, files: Sequence[str]) -> int:
     tried = spread(files, 3)
     if not all(path.lower().endswith(_LOSSLESS) for path in tried):
         return 0
-    headers = [upright_size(path) for path in tried]
+    headers = [read_header(path) for path in tried]
     if not all(header and header[2] in _ONE_NUMBER for header in headers):
         return 0
     if _WORDS.search(os.path.relpath(os.path.dirname(files[0]), root)):
@@ -246,7 +246,7 @@ def _read(path: str) -> np.ndarray:
 
 def _check_sizes(pairs: Sequence[tuple[str, str]]) -> None:
     for image, label in spread(pairs, _MOST_MAPS):
-        sizes = [size[:2] if (size := upright_size(path)) else None for path in (image, label)]
+        sizes = [size[:2] if (size := read_header(path)) else None for path in (image, label)]
         if None not in sizes and sizes[0] != sizes[1]:
             (width, height), (own_width, own_height) = sizes  # type: ignore[misc]
             raise InputError(

@@ -4,12 +4,13 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmcnv2.models.pretraining import FCMAE
 from mmcnv2.registry import HOOKS
+
+from ..unwrapping import unwrapped
 
 _IMAGES = 16  # looked at
 _TOO_MUCH = 0.5  # with ImageNet's mean and std, photographs have 0.24 to 0.32, microscopy of nuclei 0.64
@@ -33,7 +34,7 @@ class ConstantTargetsHook(Hook):
         if self._has_looked:
             return
         self._has_looked = True
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if not (is_main_process() and isinstance(model, FCMAE) and model.norm_pix_loss):
             return
         preprocessor = model.data_preprocessor

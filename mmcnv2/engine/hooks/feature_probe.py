@@ -6,7 +6,6 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmcnv2.evaluation.diversity import DiversityProbe
@@ -17,6 +16,7 @@ from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import ConfigError
 
 from ..sparing import spare
+from ..unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -71,7 +71,7 @@ class FeatureProbeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images."""
-        if not isinstance(runner, Runner) or not hasattr(_model(runner), 'backbone'):
+        if not isinstance(runner, Runner) or not hasattr(unwrapped(runner.model), 'backbone'):
             raise ConfigError(
                 'FeatureProbeHook needs a model with a backbone, in a run without a strategy that shards it'
             )
@@ -94,7 +94,7 @@ class FeatureProbeHook(Hook):
             return
         start = time.monotonic()
         # A copy: mode, hooks and what torch.compile made stay as they are. It has no gradients.
-        backbone = copy.deepcopy(_model(runner).backbone).eval()
+        backbone = copy.deepcopy(unwrapped(runner.model).backbone).eval()
         train, val = self._samples
         # The data loader draws a number for its workers, though it has none.
         with torch.random.fork_rng(devices=[]), DiversityProbe(backbone) as probe:
@@ -116,7 +116,3 @@ class FeatureProbeHook(Hook):
         }
         runner.visualizer.add_scalars(scalars, step=step)
         print_log('  '.join(f'{name}: {value:.4g}' for name, value in scalars.items()), logger='current')
-
-
-def _model(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -8,7 +8,6 @@ import torch.distributed as dist
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, save_checkpoint
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from mmcnv2.resuming.seeding import iteration_key
 from mmcnv2.utils.errors import TrainingStopped
 from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS
 
+from ..unwrapping import unwrapped
 from .checkpoint import is_between_steps
 
 
@@ -90,7 +90,7 @@ class NonFiniteHook(Hook):
                 key=iteration_key(runner),
             )
             if isinstance(runner, Runner):  # all processes would have to gather the weights of a sharded model
-                model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+                model = unwrapped(runner.model)
                 content['state_dict'] = model.state_dict()
             path = folder / f'iter_{runner.iter + 1}_rank_{get_rank()}.pth'
             save_checkpoint(content, str(path), backend_args=ATOMIC_BACKEND_ARGS)

@@ -15,7 +15,7 @@ from mmcnv2.registry import OPTIM_WRAPPERS
 from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
 
-from ..runner import unwrapped
+from ..unwrapping import unwrapped
 
 _PARTS = ('backbone', 'neck')
 
