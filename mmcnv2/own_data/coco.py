@@ -136,7 +136,8 @@ class Detection:
             masks = [_decode(annotation['segmentation'], height, width) for annotation in annotations]
             masks = [cv2.resize(mask, small.shape[1::-1], interpolation=cv2.INTER_NEAREST) for mask in masks]
             return draw_instances(small, np.stack(masks).astype(bool), numbers, texts)
-        return draw_boxes(small, [[scale * value for value in a['bbox']] for a in annotations], numbers, texts)
+        boxes = [(x, y, x + width, y + height) for x, y, width, height in (a['bbox'] for a in annotations)]
+        return draw_boxes(small, scale * np.array(boxes), numbers, texts)
 
 
 def look_at_coco(path: str, options: Options) -> Detection:

@@ -1,82 +1,151 @@
-"""Small images with their instances or label maps drawn on them, for contact sheets."""
+"""Images with their boxes, instances, label map or class drawn on them, by supervision."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 
-#: One colour (RGB) per class, in turn.
-COLOURS = ((66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71, 188), (0, 172, 193))
-
-
-def draw_instances(image: np.ndarray, masks: np.ndarray, labels: Sequence[int], texts: Sequence[str]) -> np.ndarray:
-    """Draw masks, their boxes and a text each.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        masks: (n, H, W) bool.
-        labels: n class indices from 0, which choose the colours.
-        texts: n texts, e.g. the class name and the score.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
-    """
-    out = image.copy()
-    for mask, label in zip(masks, labels, strict=True):
-        out[mask] = out[mask] // 2 + np.array(_colour(label), dtype=np.uint8) // 2
-    return draw_boxes(out, [cv2.boundingRect(mask.astype(np.uint8)) for mask in masks], labels, texts)
+IGNORED = 255
+#: A colour for each class, in turn; white text is legible on all of them.
+PALETTE = (
+    *('#3b6fd4', '#d23f31', '#0f8a4c', '#a8620a', '#8e3ba8', '#00808f', '#c2185b', '#5a6b00', '#5c4bd3', '#9c4a2f'),
+    *('#007a6b', '#b0306a', '#44679a', '#7a5c1e', '#2e7d32', '#7b1fa2', '#b23c00', '#455a64', '#0277a8', '#8a2846'),
+)
+_OPACITY = 0.45
+_FONT_SIZES = (11, 28)
+_PIXELS_OF_FONT = 45  # of the shorter side of an image, one pixel of the font
 
 
 def draw_boxes(
-    image: np.ndarray, boxes: Sequence[Sequence[float]], labels: Sequence[int], texts: Sequence[str]
+    image: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[int], texts: Sequence[str]
 ) -> np.ndarray:
     """Draw boxes and a text each.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        boxes: n boxes: x, y, width and height in pixels.
+        boxes: n boxes: x1, y1, x2, y2 in pixels.
         labels: n class indices from 0, which choose the colours.
-        texts: n texts, e.g. the class name and the score.
+        texts: n texts, e.g. the class name and the score; '' for none.
 
     Returns:
         (H, W, 3) uint8, RGB.
     """
-    out = image.copy()
-    for box, label, text in zip(boxes, labels, texts, strict=True):
-        x, y, width, height = (round(value) for value in box)
-        cv2.rectangle(out, (x, y), (x + width - 1, y + height - 1), _colour(label), 1)
-        for shade, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            origin = (x + 2, max(y + 11, 11))
-            cv2.putText(out, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, thickness, cv2.LINE_AA)
-    return out
+    return _annotated(image, boxes, labels, texts, None)
 
 
-def draw_label_map(image: np.ndarray, label_map: np.ndarray) -> np.ndarray:
-    """Tint ``image`` (H, W, 3) uint8 RGB by ``label_map`` (H, W), where 0 is background and 255 ignored."""
-    out = image.copy()
-    for label in np.setdiff1d(np.unique(label_map), (0, 255)):
-        region = label_map == label
-        out[region] = out[region] // 2 + np.array(_colour(label - 1), dtype=np.uint8) // 2
-    return out
-
-
-def contact_sheet(
-    rows: Sequence[Sequence[np.ndarray]] | np.ndarray, titles: Sequence[str] = (), gap: int = 4
+def draw_instances(
+    image: np.ndarray,
+    masks: np.ndarray,
+    labels: Sequence[int],
+    texts: Sequence[str],
+    boxes: Sequence[Sequence[float]] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """Arrange images of one size (H, W, 3) uint8 in rows and columns, with white gaps and column titles."""
-    cells = [
-        [cv2.copyMakeBorder(cell, 0, gap, 0, gap, cv2.BORDER_CONSTANT, value=(255,) * 3) for cell in row]
-        for row in rows
-    ]
-    sheet = np.vstack([np.hstack(row) for row in cells])[:-gap, :-gap]
-    if not titles:
-        return sheet
-    header = np.full((24, sheet.shape[1], 3), 255, dtype=np.uint8)
-    for i, title in enumerate(titles):
-        origin = (i * cells[0][0].shape[1] + 4, 17)
-        cv2.putText(header, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([header, sheet])
+    """Draw masks, smaller ones over larger ones, their boxes and a text each.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        masks: (n, H, W) bool.
+        labels: See ``draw_boxes``.
+        texts: See ``draw_boxes``.
+        boxes: See ``draw_boxes``. None: those around the masks.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    masks = np.asarray(masks, dtype=bool).reshape(-1, *image.shape[:2])
+    return _annotated(image, _boxes_around(masks) if boxes is None else boxes, labels, texts, masks)
 
 
-def _colour(label: int) -> tuple[int, int, int]:
-    return COLOURS[int(label) % len(COLOURS)]
+def draw_label_map(
+    image: np.ndarray, label_map: np.ndarray, classes: Sequence[str] | None = None, background: int | None = 0
+) -> np.ndarray:
+    """Tint an image by the class of each pixel.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        label_map: (H, W) class indices; 255 is ignored and stays as it is.
+        classes: Names to write on the regions. None: no names.
+        background: The class that stays as it is; None: none does.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    sv = _supervision()
+    present = [int(label) for label in np.unique(label_map) if label not in (IGNORED, background)]
+    if not present:
+        return image.copy()
+    masks = np.stack([label_map == label for label in present])
+    found = sv.Detections(xyxy=_boxes_around(masks), mask=masks, class_id=_colours(present, background))
+    scene = sv.MaskAnnotator(_palette(sv), opacity=_OPACITY).annotate(_bgr(image), found)
+    if classes is not None:
+        largest = [label for label, mask in zip(present, masks, strict=True) if mask.mean() > 0.002]
+        names = found[np.isin(present, largest)]
+        writer = _writer(sv, image, sv.Position.CENTER_OF_MASS)
+        scene = writer.annotate(scene, names, [classes[label] for label in largest])
+    return np.ascontiguousarray(scene[..., ::-1])
+
+
+def draw_caption(image: np.ndarray, text: str, label: int) -> np.ndarray:
+    """Write a text in the upper left corner of an image (H, W, 3) uint8 RGB, in the colour of a class."""
+    height, width = image.shape[:2]
+    sv = _supervision()
+    whole = sv.Detections(xyxy=np.array([[0, 0, width, height]], np.float32), class_id=np.array([label]))
+    scene = _writer(sv, image, sv.Position.TOP_LEFT).annotate(_bgr(image), whole, [text])
+    return np.ascontiguousarray(scene[..., ::-1])
+
+
+def _supervision() -> Any:
+    """Import the package, which takes a second, once something is drawn."""
+    import supervision
+
+    return supervision
+
+
+def _annotated(
+    image: np.ndarray, boxes: Any, labels: Sequence[int], texts: Sequence[str], masks: np.ndarray | None
+) -> np.ndarray:
+    if not len(labels):
+        return image.copy()
+    sv = _supervision()
+    found = sv.Detections(
+        xyxy=np.asarray(boxes, dtype=np.float32).reshape(-1, 4), mask=masks, class_id=_colours(labels)
+    )
+    scene = _bgr(image)
+    if masks is not None:
+        scene = sv.MaskAnnotator(_palette(sv), opacity=_OPACITY).annotate(scene, found)
+    thickness = 1 if min(image.shape[:2]) < 400 else sv.calculate_optimal_line_thickness(image.shape[1::-1])
+    scene = sv.BoxAnnotator(_palette(sv), thickness=thickness).annotate(scene, found)
+    if any(texts):
+        scene = _writer(sv, image, sv.Position.TOP_LEFT).annotate(scene, found, list(texts))
+    return np.ascontiguousarray(scene[..., ::-1])
+
+
+def _writer(sv: Any, image: np.ndarray, position: Any) -> Any:
+    """Return what writes texts; it knows any letters, and moves texts apart and into the image."""
+    size = int(np.clip(min(image.shape[:2]) // _PIXELS_OF_FONT, *_FONT_SIZES))
+    return sv.RichLabelAnnotator(
+        _palette(sv), font_size=size, text_padding=max(size // 6, 2), text_position=position, smart_position=True
+    )
+
+
+def _palette(sv: Any) -> Any:
+    return sv.ColorPalette.from_hex(list(PALETTE))
+
+
+def _colours(labels: Sequence[int], background: int | None = None) -> np.ndarray:
+    """Return which colour each class has: with a background 0, class 1 has the first."""
+    return (np.asarray(labels, dtype=int) - (background == 0)) % len(PALETTE)
+
+
+def _boxes_around(masks: np.ndarray) -> np.ndarray:
+    """Return x1, y1, x2, y2 of masks (n, H, W), the last row and column within; zeros of an empty one."""
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            box[:] = columns[0], rows[0], columns[-1], rows[-1]
+    return boxes
+
+
+def _bgr(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[..., ::-1])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .labels import contact_sheet
+from .sheets import contact_sheet
 
 
 def neighbour_sheet(rows: Sequence[Sequence[np.ndarray]], texts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mmcnv2.utils.files import written_whole
 
-from .labels import contact_sheet
+from .sheets import contact_sheet
 
 _MOST_CLASSES = 30
 _COLUMNS = 4

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from .composite import choose_bands, display_range
-from .labels import contact_sheet
+from .sheets import contact_sheet
 
 GREY = 0.5
 

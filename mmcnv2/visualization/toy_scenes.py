@@ -8,7 +8,8 @@ import numpy as np
 from mmcnv2.toy_scenes import CLASSES, render_scene
 from mmcnv2.utils.errors import InputError
 
-from .labels import contact_sheet, draw_instances
+from .labels import draw_instances
+from .sheets import contact_sheet
 
 
 def write_preview(path: str, seed: int, image_size: int, count: int = 20, columns: int = 4) -> None:
