@@ -1,4 +1,4 @@
-"""The Python API: recipes, backbones with weights, training and evaluation. The commands are built on it.
+"""The Python API: recipes, backbones with weights, training, evaluation, prediction. The commands are built on it.
 
 ``check``, ``train`` and ``test`` make MMEngine read checkpoints and images with loaders that check, from then on in
 the whole process: see ``engine/safe_loaders.py``.
@@ -19,6 +19,7 @@ from mmcnv2.engine.runner import build_runner
 from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.engine.unwrapping import unwrapped
 from mmcnv2.evaluation.label_maps import LabelMaps
+from mmcnv2.inference import Predictor
 from mmcnv2.models.weights.converting import build_backbone
 from mmcnv2.models.weights.reading import read_state_dict
 from mmcnv2.preflight import (
@@ -38,7 +39,7 @@ from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 if TYPE_CHECKING:
     from mmcnv2.models.backbones import ConvNeXtBase
 
-__all__ = ['check', 'get_backbone', 'get_config', 'test', 'train']
+__all__ = ['Predictor', 'check', 'get_backbone', 'get_config', 'test', 'train']
 
 
 def get_config(name: str) -> Config:

@@ -28,12 +28,11 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from PIL import Image
 
-from mmcnv2.models.weights.reading import read_state_dict
-from mmcnv2.registry import MODELS
+from mmcnv2.apis import Predictor
 from mmcnv2.toy_scenes import CLASSES
 from mmcnv2.utils.cores import num_cores
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
-from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map, draw_reconstructions
+from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
@@ -345,38 +344,30 @@ def side_by_side(columns: dict[str, Iterable[np.ndarray]]) -> np.ndarray:
 
 
 def reconstruct(run_dir: Path, images: list[Path]) -> dict[str, list[np.ndarray]]:
-    """Return the images with patches removed, and FCMAE's reconstructions of them. The masks are always the same."""
-    # The scope is named because mmdet's and mmseg's init_ functions leave theirs behind.
-    model = MODELS.build(dict(Config.fromfile(CONFIGS['fcmae']).model, _scope_='mmcnv2'))
-    model.load_state_dict(read_state_dict(str(last_checkpoint(run_dir))))
-    torch.manual_seed(0)
-    pixels = [torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1) for path in images]
-    _, masked, reconstructed = draw_reconstructions(model, pixels).swapaxes(0, 1)
-    return {'what FCMAE sees': list(map(zoom, masked)), 'reconstruction': list(map(zoom, reconstructed))}
+    """Return the images with patches removed, and FCMAE's reconstructions of them. The mask is always the same."""
+    predictor = Predictor(CONFIGS['fcmae'], last_checkpoint(run_dir), 'cpu')
+    results = list(predictor(images))
+    return {
+        'what FCMAE sees': [zoom(result.masked) for result in results],
+        'reconstruction': [zoom(result.reconstruction) for result in results],
+    }
 
 
 def detect(run_dir: Path, images: list[Path], score_threshold: float = 0.4) -> list[np.ndarray]:
     """Return the images with the detections of a Mask R-CNN."""
-    from mmdet.apis import inference_detector, init_detector
-
-    model = init_detector(str(CONFIGS['mask-rcnn']), str(last_checkpoint(run_dir)), device='cpu')
+    predictor = Predictor(CONFIGS['mask-rcnn'], last_checkpoint(run_dir), 'cpu', score_threshold)
     pictures = []
-    for path in images:
-        found = inference_detector(model, str(path)).pred_instances
-        found = found[found.scores > score_threshold]
-        labels = found.labels.tolist()
-        texts = [f'{CLASSES[i]} {score:.2f}' for i, score in zip(labels, found.scores.tolist(), strict=True)]
-        pictures.append(draw(path, found.masks.numpy(), labels, texts))
+    for path, result in zip(images, predictor(images), strict=True):
+        labels = result.labels.tolist()
+        texts = [f'{CLASSES[label]} {score:.2f}' for label, score in zip(labels, result.scores, strict=True)]
+        pictures.append(draw(path, result.masks, labels, texts))
     return pictures
 
 
 def segment(run_dir: Path, images: list[Path]) -> list[np.ndarray]:
     """Return the images tinted by the label maps of a UperNet."""
-    from mmseg.apis import inference_model, init_model
-
-    model = init_model(str(CONFIGS['upernet']), str(last_checkpoint(run_dir)), device='cpu')
-    found = (inference_model(model, str(path)).pred_sem_seg.data[0].numpy().astype(np.uint8) for path in images)
-    return [tint(path, label_map) for path, label_map in zip(images, found, strict=True)]
+    predictor = Predictor(CONFIGS['upernet'], last_checkpoint(run_dir), 'cpu')
+    return [tint(path, result.label_map) for path, result in zip(images, predictor(images), strict=True)]
 
 
 def true_instances(data_root: Path, images: list[Path]) -> list[np.ndarray]:

@@ -5,10 +5,7 @@ and mean and deviation are ImageNet's. A map is averaged over its positions; sev
 are. Only one batch of images is in memory at a time (and what the workers have ready).
 """
 
-import datetime
 import logging
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmcnv2.datasets import BandReader, UnreadableImageError
 from mmcnv2.datasets.transforms.random_resized_crop import LoadRandomResizedCrop
 from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.progress import Progress
 
 if TYPE_CHECKING:
     from mmcnv2.models.backbones import ConvNeXtBase
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 CENTRE_CROP = 224 / 256
 #: Of ImageNet's pixels in 0 to 255, RGB: those of the recipes' data preprocessors.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +231,7 @@ def reported(batches: Iterable[tuple[Any, Any]], total: int, what: str = 'featur
         total: How many images there are.
         what: What is computed.
     """
-    start = said = time.monotonic()
+    progress = Progress(what, total)
     for indices, images in batches:
         yield indices, images  # comes back when its features are computed
-        now, done = time.monotonic(), int(indices[-1]) + 1
-        if now - said >= _SECONDS_BETWEEN_LINES:
-            said = now
-            rate = done / (now - start)
-            left = datetime.timedelta(seconds=round((total - done) / rate))
-            print(f'{what}: {done} of {total} images, {rate:.0f} images/s, ETA {left}', file=sys.stderr, flush=True)
+        progress.update(int(indices[-1]) + 1)

@@ -1,7 +1,8 @@
-"""Images of every kind."""
+"""Images of every kind, and videos."""
 
 import io
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -42,6 +43,14 @@ def encode(kind, mode, size=(13, 7), **options):
     defaults = dict(JPEG=dict(quality=100, subsampling=0), WEBP=dict(lossless=True)).get(kind, {})
     image.save(buffer, kind, **{**(defaults if mode != 'L' or kind != 'JPEG' else dict(quality=100)), **options})
     return buffer.getvalue(), rgb
+
+
+def write_video(path, frames, rate=10):
+    """Write frames (H, W, 3) RGB, with even sides, as a video of JPEG images."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), rate, frames[0].shape[1::-1])
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
 
 
 def _grey(values):

@@ -135,7 +135,7 @@ def test_features_do_not_depend_on_the_batch(tmp_path):
 
 
 def test_progress(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('mmcnv2.evaluation.features._SECONDS_BETWEEN_LINES', 0)
+    monkeypatch.setattr('mmcnv2.utils.progress._SECONDS_BETWEEN_LINES', 0)
     samples = [Sample(plain(tmp_path / f'{i}.png', i)) for i in range(3)]
     list(pooled_features(Identity(), samples, image_size=32, batch_size=2))
     first, second = capsys.readouterr().err.splitlines()

@@ -1,0 +1,103 @@
+"""Run a trained model on images, folders, videos or a camera.
+
+Results go to a folder, with the sub-folders of the source: predictions.json (COCO results with images and categories),
+label_maps/, pictures/, videos/. Each file is whole or not there, and a call that was stopped goes on when it is made
+again. A file that cannot be read is named in errors.jsonl, and the exit code is then 3.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = (
+    'my_config.py work_dirs/my_config/iter_90000.pth photos --out found',
+    'my_config.py work_dirs/my_config/iter_90000.pth "scenes/**/*.tif" --out found --tile 1024 --overlap 0.2',
+)
+KINDS = ('json', 'masks', 'pictures', 'video')
+EXIT_CODE_OF_UNREADABLE = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .arguments import add_allow_pickle, add_config_file
+
+    add_config_file(parser)
+    parser.add_argument('checkpoint', help='path or URL of a checkpoint of the whole model')
+    parser.add_argument(
+        'source',
+        nargs='+',
+        help='images, folders (with their sub-folders), globs in quotes, videos, or the number of a camera',
+    )
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder of the results')
+    parser.add_argument(
+        '--save',
+        nargs='+',
+        choices=KINDS,
+        help='json: predictions.json; masks: the label maps of a segmenter as PNG; pictures: each image with the '
+        'result drawn on it; video: the same of videos, in place of pictures of their frames (default: json or masks, '
+        'and pictures or video)',
+    )
+    parser.add_argument('--batch-size', type=int, default=1, help='images computed at a time (default: 1)')
+    parser.add_argument('--score-threshold', type=float, default=0.3, help='leave out lower scores (default: 0.3)')
+    parser.add_argument('--tile', type=int, metavar='PIXELS', help='cut larger images into tiles of this side')
+    parser.add_argument(
+        '--overlap', type=float, default=0.2, help='share of a tile that neighbours have in common (default: 0.2)'
+    )
+    parser.add_argument(
+        '--coco', metavar='FILE', help='annotation file whose ids of images and categories predictions.json gets'
+    )
+    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    add_allow_pickle(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import sys
+    import time
+
+    from mmcnv2.apis import Predictor
+    from mmcnv2.inference.sources import find_items
+    from mmcnv2.inference.writing import ERRORS, check_kinds, default_kinds, read_coco_ids, write_predictions
+
+    from .arguments import read_config
+
+    items = find_items(args.source if len(args.source) > 1 else args.source[0])
+    coco = read_coco_ids(args.coco) if args.coco else None
+    cfg = read_config(args.config, args.cfg_options)
+    predictor = Predictor(cfg, args.checkpoint, args.device, args.score_threshold, args.allow_pickle)
+    kinds = tuple(args.save or default_kinds(predictor, items))
+    check_kinds(predictor, items, kinds)
+    start = time.monotonic()
+    written = write_predictions(
+        predictor,
+        items,
+        args.out,
+        kinds,
+        _settings(args, cfg, kinds),
+        args.batch_size,
+        args.tile,
+        args.overlap,
+        coco,
+    )
+    rate = written.done / max(time.monotonic() - start, 1e-9)
+    before = f', {written.before} were there already' if written.before else ''
+    print(f'{args.out}: {written.done} images predicted ({rate:.3g} images/s){before}; saved: {", ".join(kinds)}')
+    if written.errors:
+        print(f'error: {written.errors} files could not be read: {args.out / ERRORS}', file=sys.stderr)
+        sys.exit(EXIT_CODE_OF_UNREADABLE)
+
+
+def _settings(args: argparse.Namespace, cfg: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the results depend on, to tell whether a folder has results of the same."""
+    checkpoint = Path(args.checkpoint)
+    is_file = checkpoint.is_file()
+    return dict(
+        config=args.config,
+        config_digest=hashlib.sha256(repr(cfg.to_dict()).encode()).hexdigest()[:16],
+        checkpoint=args.checkpoint,
+        checkpoint_size=checkpoint.stat().st_size if is_file else None,
+        source=args.source,
+        save=sorted(kinds),
+        score_threshold=args.score_threshold,
+        tile=args.tile,
+        overlap=args.overlap if args.tile else None,
+    )
