@@ -1,10 +1,10 @@
 """Fine-tune from every start with the same budget, on shares of the labels, with several seeds; tables and plots.
 
-python tools/evidence.py upernet_nuclei [--work-dir work_dirs/evidence] [--lanes 2]
+python tools/evidence.py upernet_nuclei [--work-dir work_dirs/evidence] [--lanes 2] [--report]
 
 Each training is a run of tools/train.py; its log and config are in the work dir. A run that is there is not made
-again, so the command goes on where it was stopped. The starts from FCMAE need the checkpoints of
-configs/evidence/fcmae_*.py, by default where tools/train.py leaves them.
+again, so the command goes on where it was stopped; --report makes none and shows what is there. The starts from FCMAE
+need the checkpoints of configs/evidence/fcmae_*.py, by default where tools/train.py leaves them.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from mmcnv2.utils.cores import num_cores
 ROOT = Path(__file__).resolve().parents[1]
 TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
 SEEDS = (1, 2, 3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Task:
     """What is trained, on which images, and the budget, which is the same for every start.
 
     ``metrics``: titles by the names in the log; the first decides on the learning rate. ``shares``: the images with
-    labels. ``longer``: iterations of further runs from random weights: how many do these need to catch up?
+    labels. ``learning_rates``: of RATES, what is tried first. ``longer``: iterations of further runs from random
+    weights: how many do these need to catch up?
     """
 
     title: str
@@ -52,7 +54,7 @@ TASKS = {
         metrics={'mIoU': 'mIoU'},
         pretraining='nuclei',
         shares={'5 %': 23, '20 %': 93, '100 %': 464},
-        learning_rates=(1e-3, 3e-3, 9e-3),
+        learning_rates=(3e-4, 1e-3, 3e-3),
         iterations=300,
         longer=(600, 1200),
     ),
@@ -61,7 +63,7 @@ TASKS = {
         metrics={'mIoU': 'mIoU'},
         pretraining='photographs',
         shares={'20 %': 20, '100 %': 100},
-        learning_rates=(1e-3, 3e-3, 9e-3),
+        learning_rates=(3e-4, 1e-3, 3e-3),
         iterations=300,
         longer=(600, 1200),
     ),
@@ -70,7 +72,7 @@ TASKS = {
         metrics={'mask AP': 'coco/segm_mAP', 'box AP': 'coco/bbox_mAP'},
         pretraining='nuclei',
         shares={'5 %': 23, '20 %': 93, '100 %': 464},
-        learning_rates=(3e-4, 7e-4, 1.5e-3),
+        learning_rates=(3e-4, 1e-3),
         iterations=400,
         longer=(800,),
     ),
@@ -194,15 +196,31 @@ def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, 
         raise SystemExit(f'error: {len(failed)} runs failed: {", ".join(map(str, failed))}')
 
 
-def tuning_runs(task: str, start: str) -> list[Run]:
-    rates, iterations = TASKS[task].learning_rates, TASKS[task].iterations
-    return [Run(task, start, TUNING_SHARE, lr, TUNING_SEED, iterations) for lr in rates]
+def tuning_run(task: str, start: str, lr: float) -> Run:
+    return Run(task, start, TUNING_SHARE, lr, TUNING_SEED, TASKS[task].iterations)
+
+
+def tried_rates(task: str, start: str, results: Results) -> dict[float, float]:
+    """The scores of a start on the share and seed for tuning, by learning rate."""
+    metric = next(iter(TASKS[task].metrics))
+    runs = {lr: tuning_run(task, start, lr) for lr in RATES}
+    return {lr: results.values[run][metric] for lr, run in runs.items() if run in results.values}
+
+
+def tuning_runs(task: str, start: str, results: Results) -> list[Run]:
+    """The next learning rates to try: until the best one has a worse one on either side, or is the last of RATES."""
+    tried = tried_rates(task, start, results)
+    rates = [lr for lr in TASKS[task].learning_rates if lr not in tried]
+    if not rates:
+        best = RATES.index(max(tried, key=tried.__getitem__))
+        rates = [lr for lr in RATES[max(best - 1, 0) : best + 2] if lr not in tried]
+    return [tuning_run(task, start, lr) for lr in rates]
 
 
 def best_lr(task: str, start: str, results: Results) -> float:
     """The learning rate with which a start did best on the share and seed for tuning."""
-    metric = next(iter(TASKS[task].metrics))
-    return max(tuning_runs(task, start), key=lambda run: results.values[run][metric]).lr
+    tried = tried_rates(task, start, results)
+    return max(tried, key=tried.__getitem__)
 
 
 def compared_runs(task: str, start: str, share: str, results: Results) -> list[Run]:
@@ -213,7 +231,8 @@ def compared_runs(task: str, start: str, share: str, results: Results) -> list[R
 
 def longer_runs(task: str, results: Results) -> list[Run]:
     """Starts from random weights with more iterations, all labels, one seed."""
-    starts = [start for start, (_, pretrained) in STARTS.items() if not pretrained]
+    random_weights = [start for start, (_, pretrained) in STARTS.items() if not pretrained]
+    starts = [start for start in random_weights if tried_rates(task, start, results)]
     return [
         Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
         for iterations in TASKS[task].longer
@@ -236,19 +255,20 @@ def mean_and_spread(values: list[float]) -> str:
 
 def tables(task: str, results: Results) -> str:
     """What came out, what was tried, and the longer runs, as Markdown."""
-    shares, rates, metrics = TASKS[task].shares, TASKS[task].learning_rates, TASKS[task].metrics
+    shares, metrics = TASKS[task].shares, TASKS[task].metrics
+    starts = [start for start in STARTS if tried_rates(task, start, results)]
     lines = []
     for metric in metrics:
         lines += [f'| {metric}: start | lr | {" | ".join(shares)} |', '| --- ' * (2 + len(shares)) + '|']
-        for start in STARTS:
+        for start in starts:
             cells = [mean_and_spread(scores(task, metric, start, share, results)) for share in shares]
             lines.append(f'| {start} | {best_lr(task, start, results):g} | {" | ".join(cells)} |')
         lines.append('')
     metric = next(iter(metrics))
-    lines += [f'| {metric}: start | {" | ".join(f"lr {lr:g}" for lr in rates)} |', '| --- ' * (1 + len(rates)) + '|']
-    for start in STARTS:
-        tried = [results.values[run][metric] for run in tuning_runs(task, start)]
-        lines.append(f'| {start} | {" | ".join(f"{value:.1f}" for value in tried)} |')
+    lines += [f'| {metric}: start | {" | ".join(f"lr {lr:g}" for lr in RATES)} |', '| --- ' * (1 + len(RATES)) + '|']
+    for start in starts:
+        tried = tried_rates(task, start, results)
+        lines.append(f'| {start} | {" | ".join(f"{tried[lr]:.1f}" if lr in tried else "-" for lr in RATES)} |')
     longer = [(run, results.values[run]) for run in longer_runs(task, results) if run in results.values]
     if longer:
         lines += ['', f'| start, all labels, one seed | iterations | {" | ".join(metrics)} |']
@@ -265,6 +285,8 @@ def plot(task: str, results: Results) -> Figure:
     figure = Figure(figsize=(4.8 * len(metrics), 3.6), layout='constrained')
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         for start, (backbone, pretrained) in STARTS.items():
+            if not tried_rates(task, start, results):
+                continue
             found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
             found = {number: values for number, values in found.items() if values}
             means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
@@ -285,6 +307,7 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/evidence')
     parser.add_argument('--checkpoints', type=Path, default=ROOT / 'work_dirs', help='work dirs of the pre-trainings')
     parser.add_argument('--lanes', type=int, default=min(2, num_cores()), help='trainings at a time (default: 2)')
+    parser.add_argument('--report', action='store_true', help='train nothing: tables and plot of what there is')
     args = parser.parse_args()
     task = args.task
     args.work_dir.mkdir(parents=True, exist_ok=True)
@@ -293,10 +316,12 @@ def main() -> None:
     def make(runs: list[Run]) -> None:
         train(runs, results, args.work_dir, args.checkpoints, args.lanes)
 
-    make([run for start in STARTS for run in tuning_runs(task, start)])
-    cells = [compared_runs(task, start, share, results) for share in TASKS[task].shares for start in STARTS]
-    make([run for runs_of_a_seed in zip(*cells, strict=True) for run in runs_of_a_seed])
-    make(longer_runs(task, results))
+    if not args.report:
+        while runs := [run for start in STARTS for run in tuning_runs(task, start, results)]:
+            make(runs)
+        cells = [compared_runs(task, start, share, results) for share in TASKS[task].shares for start in STARTS]
+        make([run for runs_of_a_seed in zip(*cells, strict=True) for run in runs_of_a_seed])
+        make(longer_runs(task, results))
     (args.work_dir / f'{task}.md').write_text(tables(task, results) + '\n')
     plot(task, results).savefig(args.work_dir / f'{task}.png', dpi=110)
     print(tables(task, results))

@@ -1,4 +1,4 @@
-# FCMAE on images of one's own domain, from nothing: 464 images, 45 minutes on a CPU.
+# FCMAE on images of one's own domain, from nothing: 464 images, 35 minutes of one core.
 _base_ = [
     '../_base_/models/fcmae_convnextv2.py',
     '../_base_/datasets/nuclei_unlabelled.py',
@@ -14,7 +14,7 @@ model = dict(
     decoder_embed_dims=128,
 )
 
-max_epochs = 200
+max_epochs = 150
 warmup_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
@@ -32,8 +32,8 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=warmup_epochs, eta_min=0.0, convert_to_iter_based=True),
 ]
 
-default_hooks = dict(logger=dict(interval=14), checkpoint=dict(interval=100, max_keep_ckpts=4))
+default_hooks = dict(logger=dict(interval=14), checkpoint=dict(interval=50, max_keep_ckpts=4))
 custom_hooks = [
     dict(type='mmcnv2.ThroughputHook'),
-    dict(type='mmcnv2.ReconstructionHook', interval=100),
+    dict(type='mmcnv2.ReconstructionHook', interval=50),
 ]

@@ -13,10 +13,10 @@ train_dataloader = dict(
         ],
     )
 )
-max_epochs = 80
+max_epochs = 60
 train_cfg = dict(max_epochs=max_epochs)
-default_hooks = dict(logger=dict(interval=35), checkpoint=dict(interval=40))
+default_hooks = dict(logger=dict(interval=35), checkpoint=dict(interval=30))
 custom_hooks = [
     dict(type='mmcnv2.ThroughputHook'),
-    dict(type='mmcnv2.ReconstructionHook', interval=40),
+    dict(type='mmcnv2.ReconstructionHook', interval=30),
 ]
