@@ -23,6 +23,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mmcnv2.utils.cores import num_cores
+from mmcnv2.utils.run_log import read_log
 
 ROOT = Path(__file__).resolve().parents[1]
 TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
@@ -157,11 +158,8 @@ class Results:
 
 def last_metrics(task: str, run_dir: Path) -> dict[str, float]:
     """What a run has logged last, in percent: mmseg logs that, mmdet fractions."""
-    scalars = max(run_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    logged: dict[str, float] = {}
-    for record in map(json.loads, scalars.read_text().splitlines()):
-        logged |= record
-    return {title: logged[key] * (100 if 'AP' in key else 1) for title, key in TASKS[task].metrics.items()}
+    logged = read_log(run_dir).validation
+    return {title: logged[key][-1][1] * (100 if 'AP' in key else 1) for title, key in TASKS[task].metrics.items()}
 
 
 def train(runs: list[Run], results: Results, work_dir: Path, checkpoints: Path, lanes: int) -> None:

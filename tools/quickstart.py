@@ -9,7 +9,6 @@ there are two cores: a second thread makes trainings this small little faster.
 import argparse
 import contextlib
 import functools
-import json
 import os
 import re
 import subprocess
@@ -32,6 +31,7 @@ from mmcnv2.apis import Predictor
 from mmcnv2.toy_scenes import CLASSES
 from mmcnv2.utils.cores import num_cores
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
+from mmcnv2.utils.run_log import read_log
 from mmcnv2.visualization import contact_sheet, draw_instances, draw_label_map
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,18 +258,6 @@ def short_progress(line: str) -> str:
     return '  '.join(parts) if 'eta:' in line else line.strip()
 
 
-def logged(run_dir: Path, key: str) -> list[tuple[int, float]]:
-    """The iterations and values of ``key`` that the newest run in ``run_dir`` has logged."""
-    scalars = max(run_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    values, iteration = [], 0
-    for record in map(json.loads, scalars.read_text().splitlines()):
-        # A validation counts epochs, of which a loop over iterations has none: it belongs to the iteration before it.
-        iteration = record.get('step') or iteration
-        if key in record:
-            values.append((iteration, record[key]))
-    return values
-
-
 def last_checkpoint(run_dir: Path) -> Path:
     return Path((run_dir / 'last_checkpoint').read_text().strip())
 
@@ -296,11 +284,11 @@ def plot_curves(work_dir: Path) -> Figure:
     panels = [(task, name, key) for task, metrics in METRICS.items() for name, key in metrics.items()]
     figure = Figure(figsize=(3.2 * (1 + len(panels)), 2.8), layout='constrained')
     loss, *scores = figure.subplots(1, 1 + len(panels))
-    loss.plot(*zip(*logged(work_dir / 'fcmae', 'loss'), strict=True), color='tab:green')
+    loss.plot(*zip(*read_log(work_dir / 'fcmae').training['loss'], strict=True), color='tab:green')
     loss.set(title='FCMAE: loss', xlabel='iteration')
     for axes, (task, name, key) in zip(scores, panels, strict=True):
         for title, start in STARTS.items():
-            steps, values = zip(*logged(work_dir / f'{task}_{start}', key), strict=True)
+            steps, values = zip(*read_log(work_dir / f'{task}_{start}').validation[key], strict=True)
             axes.plot(steps, [value * SCALES[task] for value in values], marker='o', label=title)
         axes.set(title=f'{TITLES[task]}: {name}', xlabel='iteration', ylim=(0, None))
     scores[0].legend()
@@ -419,7 +407,8 @@ def write_report(work_dir: Path, steps: list[Step], minutes: float) -> str:
     lines = [f'| | {" | ".join(STARTS)} |', '| --- | --- | --- |']
     for task, metrics in METRICS.items():
         for name, key in metrics.items():
-            values = [logged(work_dir / f'{task}_{start}', key)[-1][1] * SCALES[task] for start in STARTS.values()]
+            curves = [read_log(work_dir / f'{task}_{start}').validation[key] for start in STARTS.values()]
+            values = [curve[-1][1] * SCALES[task] for curve in curves]
             lines.append(f'| {TITLES[task]} {name} | ' + ' | '.join(f'{value:.1f}' for value in values) + ' |')
     lines += ['', '| step | time |', '| --- | --- |']
     lines += [f'| {step.name} | {step.seconds:.0f} s |' for step in steps]

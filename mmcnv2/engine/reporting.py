@@ -3,17 +3,17 @@
 from mmengine.hooks import Hook, LoggerHook, ProfilerHook
 from mmengine.runner import FlexibleRunner, Runner
 
-from .hooks import ConstantTargetsHook, FeatureProbeHook, ReconstructionHook, SummaryHook, ThroughputHook
+from .hooks import ConstantTargetsHook, CurvesHook, FeatureProbeHook, ReconstructionHook, SummaryHook, ThroughputHook
 from .sparing import spare
 
 
 def spare_the_run(runner: Runner | FlexibleRunner) -> None:
     """Let the run go on, after one warning for each, where a hook or backend that only reports raises an error.
 
-    These are MMEngine's logger and profiler, our pictures, feature probe, throughput, summary and look at the targets,
-    every hook whose name ends with ``VisualizationHook`` (as in mmdet, mmseg and mmpretrain), and the visualizer's
-    backends, each by itself: if TensorBoard fails, the local files are still written. Hooks that draw or judge are put
-    behind all others, those that write checkpoints included.
+    These are MMEngine's logger and profiler, our pictures, curves, feature probe, throughput, summary and look at the
+    targets, every hook whose name ends with ``VisualizationHook`` (as in mmdet, mmseg and mmpretrain), and the
+    visualizer's backends, each by itself: if TensorBoard fails, the local files are still written. Hooks that draw or
+    judge are put behind all others, those that write checkpoints included.
 
     Args:
         runner: Its hooks are changed.
@@ -27,5 +27,5 @@ def spare_the_run(runner: Runner | FlexibleRunner) -> None:
 
 
 def _comes_last(hook: Hook) -> bool:
-    is_ours = isinstance(hook, ReconstructionHook | FeatureProbeHook)
+    is_ours = isinstance(hook, ReconstructionHook | FeatureProbeHook | CurvesHook)
     return is_ours or isinstance(hook, ProfilerHook) or type(hook).__name__.endswith('VisualizationHook')

@@ -15,7 +15,7 @@ from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.processor import multiplies_bfloat16
 
 from .console import BriefConsole
-from .hooks import ConstantTargetsHook, SummaryHook
+from .hooks import ConstantTargetsHook, CurvesHook, SummaryHook
 from .reporting import spare_the_run
 
 
@@ -47,6 +47,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
     runner.register_hook(SummaryHook())
     runner.register_hook(ConstantTargetsHook())
+    runner.register_hook(CurvesHook())
     spare_the_run(runner)
     # The log and the work dir have the config, readable. Each checkpoint would format it again: thousands of objects
     # in circles, which Python frees only when there are 100,000 of them.

@@ -54,6 +54,7 @@ def test_pretraining_logs_and_saves(pretraining):
     assert re.search(r'eta: \d:\d\d:\d\d', log.read_text())
     assert (pretraining / 'epoch_2.pth').is_file()
     (picture,) = (pretraining / 'reconstructions').iterdir()
+    assert (pretraining / 'curves.png').is_file()
     assert picture.name == 'epoch_2.png'
 
 

@@ -1,6 +1,7 @@
 from .checkpoint import CheckpointHook
 from .compile import CompileHook
 from .constant_targets import ConstantTargetsHook
+from .curves import CurvesHook
 from .feature_probe import FeatureProbeHook
 from .non_finite import NonFiniteHook
 from .partial_load import PartialLoadHook
@@ -15,6 +16,7 @@ __all__ = [
     'CheckpointHook',
     'CompileHook',
     'ConstantTargetsHook',
+    'CurvesHook',
     'FeatureProbeHook',
     'NonFiniteHook',
     'PartialLoadHook',
