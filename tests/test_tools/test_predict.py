@@ -1,5 +1,6 @@
 """``mmcnv2 predict`` beside ``mmcnv2 test``: a detector that has learned a few scenes by heart, and a segmenter."""
 
+import csv
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mmcnv2.apis import Predictor, get_config
 from mmcnv2.registry import MODELS
+from mmcnv2.utils.run_log import read_log
 
 FEW, ITERATIONS = 4, 60
 
@@ -150,3 +152,16 @@ def test_refusals(root, tmp_path):
     (tmp_path / 'a.jpg').touch()
     assert 'a.pth does not exist' in refusal('predict', config, 'a.pth', tmp_path, '--out', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_report_of_the_training(detector):
+    folder = detector[1].parent
+    call('report', folder, '--checkpoint', detector[1], '--device', 'cpu')
+    with (folder / 'report/classes.csv').open() as file:
+        header, *_, mean = csv.reader(file)
+    scores = dict(zip(header, mean, strict=True))
+    for kind, name in (('bbox', 'box AP'), ('segm', 'mask AP')):
+        logged = read_log(folder).validation[f'coco/{kind}_mAP'][-1][1]
+        assert float(scores[name]) == pytest.approx(logged, abs=1e-3)  # of the same weights and images
+    assert (folder / 'report/precision_recall_mask.png').is_file()
+    assert '>The 4 worst images<' in (folder / 'report/report.html').read_text()
