@@ -12,7 +12,7 @@ project = 'mmcnv2'
 copyright = 'mmcnv2 contributors'
 version = release = mmcnv2.__version__
 
-extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode', 'generated']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'generated']
 exclude_patterns = ['README.md']  # the index of the repository; index.md includes its tables
 
 smartquotes = False  # they make a dash of --option
