@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # Two workers, each with whole files, so that what the tests of a file share is made once.
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup quickstart test test-fast lint format clean
+.PHONY: help setup quickstart test test-fast docs lint format clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -20,6 +20,10 @@ test: lint ## set up, then the style checks and the test suite
 
 test-fast: setup ## the tests that start no process and compute little, for every commit
 	$(PYTEST) -m "not slow"
+
+docs: setup ## set up, then build the pages as a site in build/docs, notebooks executed (two minutes)
+	$(PY) -m sphinx -q -W --keep-going docs build/docs
+	@echo build/docs/index.html
 
 lint: setup ## style, spelling, types, and which folder may import which
 	$(PY) -m ruff check .

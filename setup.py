@@ -49,6 +49,7 @@ setup(
     install_requires=requirements('runtime'),
     extras_require={
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
+        'docs': ['furo', 'myst-nb', 'sphinx'],
         'mmpretrain': ['onedl-mmpretrain'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'parquet': ['pyarrow'],

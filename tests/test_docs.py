@@ -9,20 +9,31 @@ import sys
 from argparse import ArgumentParser
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
+from helpers import foreign_data
+from helpers.commands import call
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import CheckpointLoader
 
+from mmcnv2.apis import get_config
 from mmcnv2.cli import COMMANDS
+from mmcnv2.preflight.settings import check_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 DOCS = sorted(ROOT.glob('docs/**/*.md'))
 PAGES = [*(ROOT / f'{name}.md' for name in ('README', 'CONTRIBUTING', 'CHANGELOG')), *DOCS]
+# A pre-training on few images, for one epoch.
+SHORT = ['--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+SHORT += ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=2', 'default_hooks.checkpoint.interval=1']
+SETTINGS = ('model', 'train_dataloader', 'custom_hooks', 'load_from')  # that pages show without a base
 FOLDERS = ('configs', 'docs', 'mmcnv2', 'requirements', 'tests', 'tools')
 TARGETS = re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 
@@ -31,10 +42,46 @@ every_page = pytest.mark.parametrize('page', PAGES, ids=[str(page.relative_to(RO
 
 def split(text):
     """Return the prose of a page, without code blocks, and the (language, code) of its blocks."""
-    blocks = re.findall(r'^```(\w*)\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r'^```([^`\n]*)\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     text = re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
     indented = re.compile(r'(?<=\n\n)((?: {4}.*\n)+)')
     return indented.sub('', text), blocks + [('', code) for code in indented.findall(text)]
+
+
+BLOCK = re.compile(
+    r'(?:^ *<!-- ((?:not )?run: [^>]*?) -->\n+)?(?:^```([^`\n]*)\n(.*?)^```$|(?<=\n\n)((?: {4}[^\n]*\n)+))',
+    re.MULTILINE | re.DOTALL,
+)
+PROGRAMS = ('.', 'export', 'for', 'make', 'mmcnv2', 'pip', 'pre-commit', 'python', 'python3')
+
+
+class Block(NamedTuple):
+    """Python or commands on a page, what comes before it, and its mark: who runs it, or why nobody does."""
+
+    mark: str
+    python: bool
+    code: str
+    before: str
+
+    def commands(self):
+        lines = (line.split(' #')[0] for line in self.code.replace('\\\n', ' ').splitlines())
+        return [words for line in lines if (words := words_of(line)) and is_command(words)]
+
+
+def is_command(words):
+    return not words[0].endswith('/') and (words[0].startswith('tools/') or Path(words[0]).name in PROGRAMS)
+
+
+def blocks_that_run(page):
+    """Return the blocks of a page that are Python or commands, in order. Cells of notebooks are run as a whole."""
+    text = page.read_text()
+    found = []
+    for match in BLOCK.finditer(text):
+        mark, language, fenced, indented = match.groups(default='')
+        block = Block(' '.join(mark.split()), language == 'python', fenced or indented, text[: match.start()])
+        if block.python or (not language and block.commands()):
+            found.append(block)
+    return found
 
 
 def spans(prose):
@@ -147,6 +194,119 @@ def test_python_parses_and_its_imports_exist(page):
                     assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
+@every_page
+def test_blocks_that_others_run_are_run_there(page):
+    """The mark names test files, which name the commands; or it says why nothing runs the block."""
+    for block in blocks_that_run(page):
+        kind, _, text = block.mark.partition(': ')
+        if kind != 'run':
+            assert text or not kind
+            continue
+        tests = '\n'.join((ROOT / file).read_text() for file in text.split())
+        for words in block.commands():
+            script = next((Path(word).stem for word in words[:2] if word.startswith('tools/')), None)
+            name = words[1] if words[0] == 'mmcnv2' else script
+            assert name is None or re.search(re.sub('[-_]', '[-_]', name), tests), name
+
+
+@pytest.fixture
+def small_data(tmp_path, monkeypatch):
+    """A folder with small data under the names that pages use; the commands find it as their working directory."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.chdir(tmp_path)
+    cfg = get_config('toy/fcmae_convnextv2-atto_toy-scenes')
+    model = MODELS.build(dict(cfg.model, _scope_='mmcnv2'))
+    for path in ('epoch_800.pth', 'V2.pth', 'work_dirs/quickstart/fcmae/epoch_9.pth'):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    for folder in ('data/train', 'data/val'):
+        foreign_data.class_folders(tmp_path / folder, number=2)
+    for i in range(4):
+        foreign_data.picture(tmp_path / f'all_images/{i}.png', i)
+    foreign_data.coco_folder(tmp_path / 'labelled_part')
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'page',
+    [page for page in PAGES if any(not block.mark for block in blocks_that_run(page))],
+    ids=lambda page: page.stem,
+)
+def test_the_other_blocks_run(page, small_data):
+    """Those without a mark, one after the other, on small data."""
+    variables = dict(images=torch.zeros(1, 3, 64, 64))
+    for block in blocks_that_run(page):
+        if block.mark:
+            continue
+        if not block.python:
+            for program, command, *arguments in block.commands():
+                assert program == 'mmcnv2'
+                call(command, *arguments, *(SHORT if command == 'train' else ()))
+                # Small data are seen in other numbers of epochs.
+                for checkpoint in Path('work_dirs').glob('*/epoch_1.pth'):
+                    checkpoint.rename(checkpoint.with_name('epoch_300.pth'))
+        elif '_base_' in block.code:
+            file = re.findall(r'`(\w+\.py)`', block.before)[-1]
+            Path(file).write_text(block.code)
+            check_settings(Config.fromfile(file))
+        else:
+            before = set(variables)
+            exec(block.code, variables)
+            check_fragment({name: variables[name] for name in variables.keys() - before})
+
+
+def check_fragment(settings):
+    """Put settings that a page shows alone into the toy recipe that they suit, and check names and arguments."""
+    if 'backbone' in settings and isinstance(settings['backbone'], dict):
+        settings = dict(model=dict(backbone=settings['backbone']))
+    elif 'dataset' in settings:
+        settings = dict(train_dataloader=dict(dataset=settings['dataset']))
+    settings = {key: value for key, value in settings.items() if key in SETTINGS}
+    heads = dict(roi_head='mask-rcnn', decode_head='upernet')
+    method = next((heads[key] for key in settings.get('model', {}) if key in heads), 'fcmae')
+    cfg = get_config(f'toy/{method}_convnextv2-atto_toy-scenes')
+    cfg.merge_from_dict(settings)
+    check_settings(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', sorted((ROOT / 'docs/notebooks').glob('*.md')), ids=lambda page: page.stem)
+def test_notebooks_run(page, tmp_path, monkeypatch):
+    """Their cells as one program, without a kernel, which would import torch once more for each page."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.chdir(tmp_path)
+    cells = re.findall(r'^```\{code-cell\} python\n(.*?)^```$', page.read_text(), re.MULTILINE | re.DOTALL)
+    code = re.sub(r'^:tags: .*$', '', '\n'.join(cells), flags=re.MULTILINE)
+    assert len(cells) >= 4
+    with matplotlib.rc_context(dict(backend='agg')):
+        exec(code, {})
+        matplotlib.pyplot.close('all')
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings_and_asks_no_other_host(tmp_path):
+    """As `make docs` builds it, but for the notebooks. It has every command and every registered component."""
+    sphinx = pytest.importorskip('sphinx.cmd.build', reason='Sphinx has no release for this Python')
+    options = ['-q', '-W', '--keep-going', '-d', str(tmp_path / 'doctrees'), '-D', 'nb_execution_mode=off']
+    assert sphinx.main([*options, str(ROOT / 'docs'), str(tmp_path / 'site')]) == 0
+
+    pages = {path.relative_to(tmp_path / 'site').as_posix(): path for path in (tmp_path / 'site').rglob('*.html')}
+    loaded = re.compile(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"')
+    assert [found for path in pages.values() for found in loaded.findall(path.read_text())] == []
+    for style in (tmp_path / 'site/_static').rglob('*.css'):
+        assert not re.search(r'(?:@import|url\()\s*["\']?(?:https?:)?//', style.read_text()), style
+    assert (tmp_path / 'site/searchindex.js').stat().st_size > 50_000
+
+    commands = pages['reference/commands.html'].read_text()
+    assert [command for command in COMMANDS if f'<section id="mmcnv2-{command}">' not in commands] == []
+    components = pages['reference/components.html'].read_text()
+    sources = [path.read_text() for path in (ROOT / 'mmcnv2').rglob('*.py')]
+    registered = re.findall(r'^@\w+\.register_module\(\)\nclass (\w+)', '\n'.join(sources), re.MULTILINE)
+    assert len(registered) > 30
+    assert [name for name in registered if f'.{name}">' not in components] == []
+
+
 def test_first_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     """With the checkpoint that `make quickstart` leaves, here with random weights. It prints what its comment says."""
     code = next(code for language, code in split(README)[1] if language == 'python')
@@ -219,8 +379,9 @@ def test_every_page_is_listed_once(name):
     index = ROOT / name
     listed = re.findall(r'^\| \[[^\]]+\]\((\S+\.md)\)', index.read_text(), re.MULTILINE)  # first in its row
     pages = sorted((index.parent / target).resolve() for target in listed)
-    pages = [page for page in pages if page.is_relative_to(ROOT / 'docs') and page != ROOT / 'docs/README.md']
-    assert pages == [page for page in DOCS if page != ROOT / 'docs/README.md']
+    indices = [ROOT / 'docs/README.md', ROOT / 'docs/index.md']  # of the repository, of the site
+    pages = [page for page in pages if page.is_relative_to(ROOT / 'docs') and page not in indices]
+    assert pages == [page for page in DOCS if page not in indices]
 
 
 def test_figures_of_the_quickstart_are_the_same_on_both_pages():

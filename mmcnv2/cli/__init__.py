@@ -58,8 +58,15 @@ def run_command(command: str, arguments: Sequence[str] | None = None, program: s
         arguments: Arguments of the command; None: those of the process.
         program: Name of the command in its help; None: as the process was started.
     """
+    parser = command_parser(command, program or f'python {sys.argv[0]}')
+    args = parser.parse_args(arguments)
+    with errors_in_one_line():
+        _module(command).run(args)
+
+
+def command_parser(command: str, program: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, whose help begins with the name of the program."""
     module = _module(command)
-    program = program or f'python {sys.argv[0]}'
     parser = argparse.ArgumentParser(
         program,
         description=module.__doc__,
@@ -67,9 +74,7 @@ def run_command(command: str, arguments: Sequence[str] | None = None, program: s
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(arguments)
-    with errors_in_one_line():
-        module.run(args)
+    return parser
 
 
 def _module(command: str) -> ModuleType:
