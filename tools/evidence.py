@@ -287,6 +287,8 @@ def plot(task: str, results: Results) -> Figure:
                 continue
             found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
             found = {number: values for number, values in found.items() if values}
+            if not found:
+                continue
             means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
             color, style = colors[backbone], '-' if pretrained else '--'
             axes.plot(list(found), means, style, color=color, marker='o', label=start)
