@@ -129,7 +129,11 @@ def _evaluate_detector(predictor: Predictor, dataset: Any) -> Findings:
     worst = _Worst()
     for info, result in _predicted(predictor, dataset):
         _add_results(results, result, info['img_id'], dataset.cat_ids)
-        annotations = [one for one in coco.imgToAnns[info['img_id']] if not one.get('iscrowd')]
+        annotations = [
+            one
+            for one in coco.imgToAnns[info['img_id']]
+            if not one.get('iscrowd') and one['category_id'] in dataset.cat2label  # others are not of these classes
+        ]
         has_masks = result.parts is not None and all(one.get('segmentation') for one in annotations)
         truth = _true_detections(sv, coco, annotations, dataset.cat2label, has_masks, result.image.shape[:2])
         sure = result.scores >= _SCORE

@@ -37,10 +37,11 @@ def findings(tmp_path):
         dict(id=1, image_id=1, category_id=7, bbox=LEFT, area=1600, iscrowd=0),
         dict(id=2, image_id=1, category_id=3, bbox=RIGHT, area=1600, iscrowd=0),
         dict(id=3, image_id=2, category_id=7, bbox=LEFT, area=1600, iscrowd=0),
+        dict(id=4, image_id=2, category_id=9, bbox=RIGHT, area=1600, iscrowd=0),  # no class of the config
     ]
     content = dict(
         images=[dict(id=i, file_name=f'{i}.png', height=100, width=100) for i in (1, 2)],
-        categories=[dict(id=7, name='cat'), dict(id=3, name='dog')],
+        categories=[dict(id=7, name='cat'), dict(id=3, name='dog'), dict(id=9, name='owl')],
         annotations=annotations,
     )
     (tmp_path / 'coco.json').write_text(json.dumps(content))
