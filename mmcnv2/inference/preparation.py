@@ -54,6 +54,7 @@ class Preparation:
         """
         if array.ndim != 3 or 0 in array.shape:
             raise InputError(f'an array must be (height, width, bands), got shape {array.shape}')
+        array = np.ascontiguousarray(array)  # torch takes no view with steps backwards
         if isinstance(self.reader, LoadImage) and self.reader.reader.bands != 'rgb':
             return array
         if array.shape[2] != 3 or array.dtype != np.uint8:

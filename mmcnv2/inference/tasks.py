@@ -243,7 +243,7 @@ class Reconstructing(Task):
             raise InputError(f'an array must be (height, width, bands), got shape {array.shape}')
         if self._reader.reader.bands == 'rgb' and (array.shape[2] != 3 or array.dtype != np.uint8):
             raise InputError(f'an array must be (height, width, 3) uint8 RGB, got {array.shape} {array.dtype}')
-        return array
+        return np.ascontiguousarray(array)  # torch takes no view with steps backwards
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return how many patches, in rows and columns, an image of this size has."""

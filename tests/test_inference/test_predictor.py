@@ -166,6 +166,8 @@ def test_reconstruction(fcmae, images):
     assert (one.reconstruction[~removed] == one.image[~removed]).all()
     assert (one.reconstruction[removed] != one.image[removed]).any()
     assert (one.masked[removed] == 128).all() and (one.masked[~removed] == one.image[~removed]).all()
+    flipped = next(predictor(one.image[:, ::-1]))  # a view with steps backwards
+    assert (flipped.image == one.image[:, ::-1]).all()
     predictor.task.seed = 1
     assert (next(predictor(images[0])).mask != one.mask).any()
     predictor.task.mask = np.eye(rows, columns, dtype=bool)
