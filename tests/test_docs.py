@@ -21,6 +21,7 @@ from helpers.commands import call
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
+from mmengine.visualization import Visualizer
 
 from mmcnv2.apis import get_config
 from mmcnv2.cli import COMMANDS
@@ -275,6 +276,8 @@ def check_fragment(settings):
 def test_notebooks_run(page, tmp_path, monkeypatch):
     """Their cells as one program, without a kernel, which would import torch once more for each page."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    for kind in (Visualizer, *Visualizer.__subclasses__()):  # one that is there already logs to its old folder
+        monkeypatch.setattr(kind, '_instance_dict', type(kind._instance_dict)())
     monkeypatch.chdir(tmp_path)
     cells = re.findall(r'^```\{code-cell\} python\n(.*?)^```$', page.read_text(), re.MULTILINE | re.DOTALL)
     code = re.sub(r'^:tags: .*$', '', '\n'.join(cells), flags=re.MULTILINE)

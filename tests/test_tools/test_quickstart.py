@@ -30,13 +30,13 @@ def write_scalars(run_dir, *records):
 @pytest.fixture
 def finished(tmp_path):
     """What the trainings of a job have logged."""
-    write_scalars(tmp_path / 'fcmae', {'loss': 1.0, 'step': 10}, {'loss': 0.6, 'step': 20})
+    write_scalars(tmp_path / 'fcmae', {'loss': 1.0, 'iter': 10}, {'loss': 0.6, 'iter': 20})
     for start, (box, mask, miou) in {'scratch': (0.1, 0.2, 30.0), 'fcmae': (0.15, 0.25, 31.26)}.items():
         early = {'coco/bbox_mAP': 0.05, 'coco/segm_mAP': 0.0, 'step': 0}  # the step of a validation is its epoch
         late = {'coco/bbox_mAP': box, 'coco/segm_mAP': mask, 'step': 0}
-        training = [{'loss': 1.0, 'step': step} for step in (4, 8, 9)]
+        training = [{'loss': 1.0, 'iter': iteration} for iteration in (4, 8, 9)]
         write_scalars(tmp_path / f'mask-rcnn_{start}', training[0], early, training[1], late, training[2])
-        write_scalars(tmp_path / f'upernet_{start}', {'mIoU': miou, 'step': 8})
+        write_scalars(tmp_path / f'upernet_{start}', {'loss': 1.0, 'iter': 8}, {'mIoU': miou, 'step': 0})
     return tmp_path
 
 
@@ -169,15 +169,18 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 
 sys.path.insert(0, 'tools')
 import quickstart
 
 data_root, work_dir = map(Path, sys.argv[1:])
 images = sorted((data_root / 'val').iterdir())[:2]
-meta = dict(dataset_meta=dict(classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]]))
-fcmae = quickstart.MODELS.build(Config.fromfile(quickstart.CONFIGS['fcmae']).model).state_dict()
-for name, state_dict in {'fcmae': fcmae, 'mask-rcnn_fcmae': {}, 'upernet_fcmae': {}}.items():
+meta = {}
+for name in ('fcmae', 'mask-rcnn_fcmae', 'upernet_fcmae'):
+    cfg = Config.fromfile(quickstart.CONFIGS[name.removesuffix('_fcmae')])
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmcnv2')):
+        state_dict = MODELS.build(cfg.model).state_dict()
     run_dir = work_dir / name
     run_dir.mkdir()
     torch.save(dict(state_dict=state_dict, meta=meta), run_dir / 'iter_1.pth')

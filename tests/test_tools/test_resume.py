@@ -61,7 +61,7 @@ def test_killed_and_stopped(root, folder, whole):
     assert differences(load(whole / LAST), load(work_dir / LAST)) == []
     # Nothing half written is left, nor more checkpoints than the config keeps.
     left = sorted(path.name for path in work_dir.iterdir() if path.is_file())
-    assert left == ['fcmae.py', 'iter_66.pth', 'iter_69.pth', LAST, 'last_checkpoint']
+    assert left == ['curves.png', 'fcmae.py', 'iter_66.pth', 'iter_69.pth', LAST, 'last_checkpoint']
 
 
 def test_damaged_newest_checkpoint(root, folder, whole):
