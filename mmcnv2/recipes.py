@@ -92,6 +92,21 @@ def recipe_path(name: str) -> str:
     raise ConfigError(f'no recipe {name!r}{similar_recipe(wanted)} (mmcnv2 configs lists them)')
 
 
+def read_config_file(name: str) -> Config:
+    """Read a config: a file, or a recipe of the package after ``mmcnv2::``.
+
+    Raises:
+        ConfigError: If there is none, with the name of the nearest recipe, or it is not a valid config.
+    """
+    path = recipe_path(name) if name.startswith('mmcnv2::') else name
+    if not Path(path).is_file():
+        raise ConfigError(f'config file not found: {path}{similar_recipe(path)}')
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        raise ConfigError(f'config {name} cannot be read: {type(error).__name__}: {error}') from error
+
+
 def similar_recipe(name: str) -> str:
     """Return the end of a sentence that names the recipe whose file name is nearest, '' if none is near."""
     by_name = {Path(recipe).name: recipe for recipe in list_recipes()}

@@ -205,6 +205,11 @@ def tried_rates(task: str, start: str, results: Results) -> dict[float, float]:
     return {lr: results.values[run][metric] for lr, run in runs.items() if run in results.values}
 
 
+def begun(task: str, results: Results) -> list[str]:
+    """The starts of which something is there."""
+    return [start for start in STARTS if tried_rates(task, start, results)]
+
+
 def tuning_runs(task: str, start: str, results: Results) -> list[Run]:
     """The next learning rates to try: until the best one has a worse one on either side, or is the last of RATES."""
     tried = tried_rates(task, start, results)
@@ -229,8 +234,7 @@ def compared_runs(task: str, start: str, share: str, results: Results) -> list[R
 
 def longer_runs(task: str, results: Results) -> list[Run]:
     """Starts from random weights with more iterations, all labels, one seed."""
-    random_weights = [start for start, (_, pretrained) in STARTS.items() if not pretrained]
-    starts = [start for start in random_weights if tried_rates(task, start, results)]
+    starts = [start for start in begun(task, results) if not STARTS[start][1]]
     return [
         Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
         for iterations in TASKS[task].longer
@@ -254,7 +258,7 @@ def mean_and_spread(values: list[float]) -> str:
 def tables(task: str, results: Results) -> str:
     """What came out, what was tried, and the longer runs, as Markdown."""
     shares, metrics = TASKS[task].shares, TASKS[task].metrics
-    starts = [start for start in STARTS if tried_rates(task, start, results)]
+    starts = begun(task, results)
     lines = []
     for metric in metrics:
         lines += [f'| {metric}: start | lr | {" | ".join(shares)} |', '| --- ' * (2 + len(shares)) + '|']
@@ -282,9 +286,8 @@ def plot(task: str, results: Results) -> Figure:
     colors = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}
     figure = Figure(figsize=(4.8 * len(metrics), 3.6), layout='constrained')
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        for start, (backbone, pretrained) in STARTS.items():
-            if not tried_rates(task, start, results):
-                continue
+        for start in begun(task, results):
+            backbone, pretrained = STARTS[start]
             found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
             found = {number: values for number, values in found.items() if values}
             if not found:

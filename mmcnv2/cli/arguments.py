@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config, DictAction
 
-from mmcnv2.recipes import recipe_path, similar_recipe
+from mmcnv2.recipes import read_config_file
 from mmcnv2.utils.errors import ConfigError, InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ def add_allow_pickle(parser: argparse._ActionsContainer) -> None:
         help='read checkpoints that hold more than tensors and plain values; such a file can run any code, so '
         'use this only if you trust its source',
     )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device``."""
+    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +92,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config and apply options.
 
     Args:
-        config: As ``config_path`` takes it.
+        config: As ``read_config_file`` takes it.
         options: Values of ``--cfg-options`` by key.
 
     Raises:
@@ -95,11 +100,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     """
     from mmcnv2.preflight.settings import check_options  # imports torch
 
-    path = config_path(config)
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:
-        raise ConfigError(f'config {config} cannot be read: {type(error).__name__}: {error}') from error
+    cfg = read_config_file(config)
     options = options or {}
     check_options(cfg, options)
     try:
@@ -107,19 +108,6 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     except Exception as error:
         raise ConfigError(f'--cfg-options {options} do not fit the config: {type(error).__name__}: {error}') from error
     return cfg
-
-
-def config_path(config: str) -> str:
-    """Return the file that an argument names: a path, or a recipe of the package after ``mmcnv2::``.
-
-    Raises:
-        ConfigError: If there is none; it names the nearest recipe.
-    """
-    if config.startswith('mmcnv2::'):
-        return recipe_path(config)
-    if not Path(config).is_file():
-        raise ConfigError(f'config file not found: {config}{similar_recipe(config)}')
-    return config
 
 
 def load_training_config(args: argparse.Namespace) -> Config:
@@ -154,7 +142,7 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--image-size', type=int, default=224, help='side in pixels (default: 224)')
     parser.add_argument('--batch-size', type=int, default=16, help='images computed at a time (default: 16)')
     parser.add_argument('--workers', type=int, help='processes that read images (default: 0 on a CPU, 8 on a GPU)')
-    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    add_device(parser)
     add_allow_pickle(parser)
 
 

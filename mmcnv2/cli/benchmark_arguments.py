@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def add_measuring_arguments(parser: argparse.ArgumentParser, several_dtypes: bool = False) -> None:
     """Add device, dtype (one, or a list), number of steps and the JSON file."""
-    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    from .arguments import add_device
+
+    add_device(parser)
     many: dict = dict(nargs='+', default=['fp32']) if several_dtypes else dict(default='fp32')
     which = 'one or more of ' if several_dtypes else ''
     parser.add_argument(

@@ -19,7 +19,7 @@ EXIT_CODE_OF_UNREADABLE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .arguments import add_allow_pickle, add_config_file
+    from .arguments import add_allow_pickle, add_config_file, add_device
 
     add_config_file(parser)
     parser.add_argument('checkpoint', help='path or URL of a checkpoint of the whole model')
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--coco', metavar='FILE', help='annotation file whose ids of images and categories predictions.json gets'
     )
-    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    add_device(parser)
     add_allow_pickle(parser)
 
 

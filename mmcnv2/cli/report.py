@@ -16,12 +16,12 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .arguments import add_allow_pickle
+    from .arguments import add_allow_pickle, add_device
 
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work dir of a training')
     parser.add_argument('--checkpoint', help='evaluate this checkpoint of the training')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the report (default: WORK_DIR/report)')
-    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N (default: a GPU if torch sees one)')
+    add_device(parser)
     add_allow_pickle(parser)
 
 

@@ -1,6 +1,7 @@
 """The one class that turns a config and a checkpoint into predictions for anything that has pixels."""
 
 import copy
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from mmcnv2.datasets import UnreadableImageError
 from mmcnv2.models import FCMAE
 from mmcnv2.models.weights.matching import match_state_dicts
 from mmcnv2.models.weights.reading import find_state_dict, load_checkpoint, read_state_dict
-from mmcnv2.preflight.datasets import dataset_class, find_datasets
+from mmcnv2.preflight.datasets import dataset_class, datasets_of
 from mmcnv2.preflight.fitting import does_not_fit
-from mmcnv2.recipes import recipe_path
+from mmcnv2.recipes import read_config_file
 from mmcnv2.utils.ahead import ahead
 from mmcnv2.utils.errors import ConfigError, InputError
 
@@ -116,7 +117,7 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f'batch_size must be at least 1, got {batch_size}')
         check_tiles(tile, overlap)
-        if tile is not None and not isinstance(self.task, Detection | SemanticSegmentation):
+        if tile is not None and not self.task.works_in_tiles:
             raise InputError('tile: only detectors and segmenters work in tiles')
         return self._results(items, batch_size, tile, overlap, on_error)
 
@@ -186,13 +187,7 @@ def _config(config: Any) -> Config:
     path = os.fspath(config)
     if path.endswith('.onnx'):
         raise InputError(f'{path}: whole models in ONNX cannot be read yet; give a config and a checkpoint')
-    path = recipe_path(path) if path.startswith('mmcnv2::') else path
-    if not Path(path).is_file():
-        raise ConfigError(f'config file not found: {path}')
-    try:
-        return Config.fromfile(path)
-    except Exception as error:
-        raise ConfigError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+    return read_config_file(path)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -231,12 +226,10 @@ def _classes(cfg: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     known = meta.get('dataset_meta') or {}
     if classes := known.get('classes') or known.get('CLASSES'):
         return tuple(classes)
-    for split in ('test', 'val', 'train'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for _, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
-            metainfo = dataset.get('metainfo') or getattr(dataset_class(dataset), 'METAINFO', {})
-            if isinstance(metainfo, dict) and (classes := metainfo.get('classes')):
-                return tuple(classes)
+    for _, dataset in datasets_of(cfg, 'test', 'val', 'train'):
+        metainfo = dataset.get('metainfo') or getattr(dataset_class(dataset), 'METAINFO', {})
+        if isinstance(metainfo, dict) and (classes := metainfo.get('classes')):
+            return tuple(classes)
     return ()
 
 
@@ -273,7 +266,7 @@ def _enough(model: Any, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _warn(path: str, error: Exception) -> None:
-    print_log(f'{error}; it is left out', 'current', level=30)
+    print_log(f'{error}; it is left out', 'current', level=logging.WARNING)
 
 
 def _raise(path: str, error: Exception) -> None:

@@ -11,7 +11,7 @@ from mmengine import registry
 from mmengine.config import Config
 
 from mmcnv2.datasets import LoadCheckedImage, LoadImage, LoadRandomResizedCrop, UnreadableImageError
-from mmcnv2.preflight.datasets import class_of, find_datasets
+from mmcnv2.preflight.datasets import class_of, datasets_of
 from mmcnv2.utils.errors import ConfigError, InputError
 from mmcnv2.visualization import composite
 
@@ -29,7 +29,7 @@ class Preparation:
     def __init__(self, cfg: Config) -> None:
         setting, steps = _evaluation_pipeline(cfg)
         self.reader = _reader(f'{setting}.0', steps)
-        rest = [_built(f'{setting}.{i}', step) for i, step in enumerate(steps) if i and not _loads_labels(step)]
+        rest = [_built(f'{setting}.{i}', step) for i, step in enumerate(steps) if i and not loads_labels(step)]
         self.rest = Compose(rest)
 
     def read(self, path: str) -> np.ndarray:
@@ -52,13 +52,7 @@ class Preparation:
         Raises:
             InputError: It has another shape or type.
         """
-        if array.ndim != 3 or 0 in array.shape:
-            raise InputError(f'an array must be (height, width, bands), got shape {array.shape}')
-        array = np.ascontiguousarray(array)  # torch takes no view with steps backwards
-        if isinstance(self.reader, LoadImage) and self.reader.reader.bands != 'rgb':
-            return array
-        if array.shape[2] != 3 or array.dtype != np.uint8:
-            raise InputError(f'an array must be (height, width, 3) uint8 RGB, got {array.shape} {array.dtype}')
+        array = checked_array(array, self.reader)
         if isinstance(self.reader, LoadImage):
             return array
         if self.reader.color_type.startswith('gray'):
@@ -83,6 +77,20 @@ class Preparation:
         return self.rest(dict(img=pixels, img_path=path or '', img_id=0, img_shape=shape, ori_shape=shape))
 
 
+def checked_array(array: np.ndarray, reader: Any) -> np.ndarray:
+    """Return an array of the user's if it can stand for what a reader reads: RGB of 8 bits, unless it reads bands.
+
+    Raises:
+        InputError: It has another shape or type.
+    """
+    if array.ndim != 3 or 0 in array.shape:
+        raise InputError(f'an array must be (height, width, bands), got shape {array.shape}')
+    reads_bands = isinstance(reader, LoadImage) and reader.reader.bands != 'rgb'
+    if not reads_bands and (array.shape[2] != 3 or array.dtype != np.uint8):
+        raise InputError(f'an array must be (height, width, 3) uint8 RGB, got {array.shape} {array.dtype}')
+    return np.ascontiguousarray(array)  # torch takes no view with steps backwards
+
+
 def training_reader(cfg: Config) -> tuple[LoadImage, float]:
     """Return how a pre-training reads images, and what it makes of the shorter side of one, in pixels.
 
@@ -92,8 +100,7 @@ def training_reader(cfg: Config) -> tuple[LoadImage, float]:
     Raises:
         ConfigError: Its pipeline has no ``LoadRandomResizedCrop``.
     """
-    loader = cfg.get('train_dataloader') or {}
-    for _, dataset in find_datasets('train_dataloader.dataset', loader.get('dataset')):
+    for _, dataset in datasets_of(cfg, 'train'):
         for step in dataset.get('pipeline') or ():
             if str(step.get('type')).rpartition('.')[2] == 'LoadRandomResizedCrop':
                 crop = LoadRandomResizedCrop(**{key: value for key, value in step.items() if key != 'type'})
@@ -103,11 +110,9 @@ def training_reader(cfg: Config) -> tuple[LoadImage, float]:
 
 
 def _evaluation_pipeline(cfg: Config) -> tuple[str, Sequence[Mapping]]:
-    for split in ('test', 'val'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
-            if dataset.get('pipeline'):
-                return f'{setting}.pipeline', dataset['pipeline']
+    for setting, dataset in datasets_of(cfg, 'test', 'val'):
+        if dataset.get('pipeline'):
+            return f'{setting}.pipeline', dataset['pipeline']
     raise ConfigError(
         'the config has no test_dataloader.dataset.pipeline, which says how an image is prepared for the model'
     )
@@ -125,7 +130,7 @@ def _reader(setting: str, steps: Sequence[Mapping]) -> Any:
     raise ConfigError(f'{setting} must read an image file (LoadImageFromFile, mmcnv2.LoadImage), got {steps[0]}')
 
 
-def _loads_labels(step: Mapping) -> bool:
+def loads_labels(step: Mapping) -> bool:
     """Return whether a transform after the first reads what an image without labels does not have."""
     name = step.get('type')
     return (name if isinstance(name, str) else getattr(name, '__name__', '')).rpartition('.')[2].startswith('Load')

@@ -27,7 +27,7 @@ class Result:
         raise NotImplementedError
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Detections(Result):
     """Objects, the surest first.
 
@@ -39,9 +39,9 @@ class Detections(Result):
             whose upper left pixel is (x, y); nothing of the object is outside. None: no masks.
     """
 
-    boxes: np.ndarray = None  # type: ignore[assignment]  # dataclasses want defaults after those of the base
-    scores: np.ndarray = None  # type: ignore[assignment]
-    labels: np.ndarray = None  # type: ignore[assignment]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
     parts: Sequence[tuple[int, int, np.ndarray]] | None = None
 
     @property
@@ -74,7 +74,7 @@ class Detections(Result):
         return draw_boxes(self.image, self.boxes, labels, texts)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Segmentation(Result):
     """The class of each pixel.
 
@@ -82,7 +82,7 @@ class Segmentation(Result):
         label_map: (H, W) uint8 (uint16 of more than 256 classes), indices of ``classes``.
     """
 
-    label_map: np.ndarray = None  # type: ignore[assignment]
+    label_map: np.ndarray
 
     def draw(self) -> np.ndarray:
         """See the base."""
@@ -91,7 +91,7 @@ class Segmentation(Result):
         return draw_label_map(self.image, self.label_map, self.classes, _background(self.classes))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reconstruction(Result):
     """What FCMAE makes of the patches that it does not see.
 
@@ -101,9 +101,9 @@ class Reconstruction(Result):
         masked: (H, W, 3) uint8, RGB: the image, with removed patches in grey.
     """
 
-    mask: np.ndarray = None  # type: ignore[assignment]
-    reconstruction: np.ndarray = None  # type: ignore[assignment]
-    masked: np.ndarray = None  # type: ignore[assignment]
+    mask: np.ndarray
+    reconstruction: np.ndarray
+    masked: np.ndarray
 
     def draw(self) -> np.ndarray:
         """Return image, masked image and reconstruction side by side, (H, 3 * (W + 4) - 4, 3) uint8, RGB."""
@@ -112,7 +112,7 @@ class Reconstruction(Result):
         return contact_sheet([[self.image, self.masked, self.reconstruction]])
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Classification(Result):
     """The class of an image.
 
@@ -121,8 +121,8 @@ class Classification(Result):
         probabilities: (classes,) float32, with the sum 1.
     """
 
-    label: int = 0
-    probabilities: np.ndarray = None  # type: ignore[assignment]
+    label: int
+    probabilities: np.ndarray
 
     def draw(self) -> np.ndarray:
         """See the base."""

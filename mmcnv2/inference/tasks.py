@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from mmcnv2.models import FCMAE
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
-from mmcnv2.preflight.datasets import dataset_class, find_datasets
+from mmcnv2.preflight.datasets import dataset_class, datasets_of
 from mmcnv2.utils.errors import InputError
 from mmcnv2.visualization import draw_reconstructions
 
-from .preparation import Preparation, training_reader
+from .preparation import Preparation, checked_array, training_reader
 from .results import Classification, Detections, Reconstruction, Result, Segmentation
 from .tiles import Window, average_logits
 
@@ -53,6 +53,10 @@ class Task:
 
     #: What ``mmcnv2 predict`` can write of it.
     writes: ClassVar[tuple[str, ...]] = ('json', 'pictures', 'video')
+    #: Whether it can ``join`` the tiles of an image.
+    works_in_tiles: ClassVar[bool] = False
+    #: The first class in files of label maps.
+    first_label = 0
 
     def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...]) -> None:
         self.model: Any = model
@@ -85,12 +89,8 @@ class Task:
         raise NotImplementedError
 
     def join(self, given: Given, rows: Iterable[tuple[list[Window], list[Given]]]) -> Result:
-        """Return the result of an image from rows of its tiles.
-
-        Raises:
-            InputError: The kind of model does not work in tiles.
-        """
-        raise InputError('tile: only detectors and segmenters work in tiles')
+        """Return the result of an image from rows of its tiles, where ``works_in_tiles``."""
+        raise NotImplementedError
 
     def _common(self, given: Given) -> dict[str, Any]:
         picture = self.preparation.picture(given.pixels)
@@ -103,6 +103,8 @@ class Detection(Task):
     Args:
         score_threshold: Objects with a lower score are left out.
     """
+
+    works_in_tiles = True
 
     def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...], score_threshold: float) -> None:
         super().__init__(model, cfg, classes)
@@ -166,6 +168,7 @@ class SemanticSegmentation(Task):
     """
 
     writes = ('masks', 'json', 'pictures', 'video')
+    works_in_tiles = True
 
     def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...]) -> None:
         super().__init__(model, cfg, classes)
@@ -221,7 +224,7 @@ class Reconstructing(Task):
 
     writes = ('pictures', 'video')
 
-    def __init__(self, model: FCMAE, cfg: Config, classes: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: FCMAE, cfg: Config) -> None:
         self.model = model
         self.classes = ()
         self._reader, self._side = training_reader(cfg)
@@ -239,11 +242,7 @@ class Reconstructing(Task):
         Raises:
             InputError: It has another shape or type.
         """
-        if array.ndim != 3 or 0 in array.shape:
-            raise InputError(f'an array must be (height, width, bands), got shape {array.shape}')
-        if self._reader.reader.bands == 'rgb' and (array.shape[2] != 3 or array.dtype != np.uint8):
-            raise InputError(f'an array must be (height, width, 3) uint8 RGB, got {array.shape} {array.dtype}')
-        return np.ascontiguousarray(array)  # torch takes no view with steps backwards
+        return checked_array(array, self._reader)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return how many patches, in rows and columns, an image of this size has."""
@@ -297,13 +296,11 @@ class Reconstructing(Task):
 
 def _reduces_zero_label(cfg: Config) -> bool:
     """Return whether label 0 of the label maps of the config's data is no class, and class 0 is label 1."""
-    for split in ('test', 'val', 'train'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for _, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
-            if 'reduce_zero_label' in dataset:
-                return bool(dataset['reduce_zero_label'])
-            parameters = inspect.signature(dataset_class(dataset)).parameters
-            return 'reduce_zero_label' in parameters and parameters['reduce_zero_label'].default is True
+    for _, dataset in datasets_of(cfg, 'test', 'val', 'train'):
+        if 'reduce_zero_label' in dataset:
+            return bool(dataset['reduce_zero_label'])
+        parameters = inspect.signature(dataset_class(dataset)).parameters
+        return 'reduce_zero_label' in parameters and parameters['reduce_zero_label'].default is True
     return False
 
 

@@ -6,7 +6,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,11 @@ def write_predictions(
             written.errors += 1
             record.add_error(path, error)
 
-        stream_writer = _StreamWriter(out, names, todo, items, record, video='video' in kinds)
-        first_label = getattr(predictor.task, 'first_label', 0)
-        progress = Progress('predict', sum(_length(items[i]) for i in todo))
+        counts_and_rates = {i: _count_and_rate(items[i]) for i in todo}
+        rates = {i: rate for i, (_, rate) in counts_and_rates.items()}
+        stream_writer = _StreamWriter(out, names, items, record, rates)
+        first_label = predictor.task.first_label
+        progress = Progress('predict', sum(count for count, _ in counts_and_rates.values()))
         results = predictor.predict_items([items[i] for i in todo], batch_size, tile, overlap, note_error)
         with contextlib.closing(results), stream_writer:  # type: ignore[type-var]
             try:
@@ -145,14 +147,15 @@ def write_predictions(
     return written
 
 
-def _length(item: Item) -> int:
-    """Return the number of frames as far as a file says it, for the remaining time."""
-    if item.path is None or not item.is_stream:
-        return 1
+def _count_and_rate(item: Item) -> tuple[int, float]:
+    """Return number of frames and frames per second as far as the file says them, else 0; 1 and 0 of an image."""
+    if not item.is_stream or item.path is None:  # a camera is opened once
+        return 1, 0.0
     try:
-        return Stream(item).count
+        stream = Stream(item)
     except InputError:
-        return 0
+        return 0, 0.0
+    return stream.count, stream.rate
 
 
 def _write_files(result: Result, out: Path, name: str, kinds: Sequence[str], first_label: int) -> None:
@@ -205,7 +208,7 @@ class Record:
         """Read which items are done; leave out a last line that was cut off, and streams that were not finished."""
         with self.path.open('rb+') as file:
             file.truncate(sum(len(line) for line in file if line.endswith(b'\n')))
-        unfinished: dict[str, int] = {}
+        unfinished: set[str] = set()
         with self.path.open(encoding='utf-8') as lines:
             old = json.loads(next(lines, '{}')).get('settings', {})
             if old != settings:
@@ -217,9 +220,9 @@ class Record:
                 if entry.get('end'):
                     self.done.add(entry['name'])
                     self.images += entry.get('frames', 1)
-                    unfinished.pop(entry['name'], None)
+                    unfinished.discard(entry['name'])
                 else:
-                    unfinished[entry['name']] = 1
+                    unfinished.add(entry['name'])
         if unfinished:  # streams start again
             with written_whole(self.path) as temporary, temporary.open('w') as kept, self.path.open() as lines:
                 kept.writelines(line for line in lines if json.loads(line).get('name') not in unfinished)
@@ -232,7 +235,7 @@ class Record:
             image['frame'] = result.frame
         entry: dict[str, Any] = dict(name=name, image=image, end=result.frame is None)
         if with_annotations:
-            entry['annotations'] = list(_annotations(result))
+            entry['annotations'] = list(coco_annotations(result))
         self._write(entry)
 
     def end(self, name: str, frames: int) -> None:
@@ -266,9 +269,9 @@ class _StreamWriter:
     """Ends one stream when the next item begins: its video, and its line in the record."""
 
     def __init__(
-        self, out: Path, names: Sequence[str], todo: Sequence[int], items: Sequence[Item], record: Record, video: bool
+        self, out: Path, names: Sequence[str], items: Sequence[Item], record: Record, rates: Mapping[int, float]
     ) -> None:
-        self._out, self._names, self._items, self._record, self._makes_video = out, names, items, record, video
+        self._out, self._names, self._items, self._record, self._rates = out, names, items, record, rates
         self._number: int | None = None
         self._frames = 0
         self._video: VideoFile | None = None
@@ -292,7 +295,7 @@ class _StreamWriter:
         assert self._number is not None
         if self._video is None:
             path = self._out / 'videos' / f'{self._names[self._number]}.mp4'
-            self._video = VideoFile(path, _rate(self._items[self._number]))
+            self._video = VideoFile(path, self._rates[self._number])
         self._video.add(result.draw())
 
     def finish(self) -> None:
@@ -305,33 +308,22 @@ class _StreamWriter:
         self._number = None
 
 
-def _rate(item: Item) -> float:
-    """Return the frames per second of a stream; of a camera what it says."""
-    try:
-        return Stream(item).rate if item.path else 0.0
-    except InputError:
-        return 0.0
-
-
 # ---- COCO ----
 
 
-def _annotations(result: Result) -> Iterator[dict[str, Any]]:
-    """Yield objects, the region of each class or the class of the image, with ``label`` in place of the ids."""
+def coco_annotations(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield objects, the region of each class or the class of the image, with ``label`` in place of the ids.
+
+    Regions are run-length encoded.
+    """
     if isinstance(result, Detections):
         for i, (box, score, label) in enumerate(zip(result.boxes, result.scores, result.labels, strict=True)):
             x1, y1, x2, y2 = (float(value) for value in box)
-            one = dict(
-                label=int(label), bbox=[x1, y1, x2 - x1, y2 - y1], score=float(score), area=(x2 - x1) * (y2 - y1)
-            )
-            yield one | (_region(result.mask(i)) if result.parts is not None else {})
+            region = dict(area=(x2 - x1) * (y2 - y1)) if result.parts is None else _region(result.mask(i))
+            yield region | dict(label=int(label), bbox=[x1, y1, x2 - x1, y2 - y1], score=float(score))
     elif isinstance(result, Segmentation):
         for label in np.unique(result.label_map):
-            region = result.label_map == label
-            rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-            x, y = int(columns[0]), int(rows[0])
-            box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
-            yield dict(label=int(label), bbox=box, **_region(region))
+            yield _region(result.label_map == label) | dict(label=int(label))
     elif isinstance(result, Classification):
         yield dict(label=result.label, score=float(result.probabilities[result.label]))
 
@@ -340,7 +332,8 @@ def _region(mask: np.ndarray) -> dict[str, Any]:
     from pycocotools import mask as coco
 
     code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(segmentation=dict(size=code['size'], counts=code['counts'].decode()), area=int(coco.area(code)))
+    segmentation = dict(size=code['size'], counts=code['counts'].decode())
+    return dict(segmentation=segmentation, area=int(coco.area(code)), bbox=coco.toBbox(code).tolist())
 
 
 def write_coco(

@@ -17,7 +17,7 @@ from mmcnv2.utils.errors import ConfigError, InputError
 
 from .classes import class_names
 from .coco import Problems, check_coco, has_boxes_only
-from .datasets import base_names, build_dataset, dataset_class, find_datasets, metrics_of
+from .datasets import base_names, build_dataset, dataset_class, datasets_of, metrics_of
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -36,18 +36,16 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
         return
     checked: list[Mapping] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        for split in splits:
-            loader = cfg.get(f'{split}_dataloader') or {}
-            for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
-                if dataset in checked:
-                    continue
-                checked.append(dataset)
-                cls = dataset_class(dataset)
-                bases = base_names(cls)
-                if 'CocoDataset' in bases:
-                    _check_detection(setting, cls, dataset, cfg)
-                elif 'BaseSegDataset' in bases:
-                    _check_segmentation(setting, dataset)
+        for setting, dataset in datasets_of(cfg, *splits):
+            if dataset in checked:
+                continue
+            checked.append(dataset)
+            cls = dataset_class(dataset)
+            bases = base_names(cls)
+            if 'CocoDataset' in bases:
+                _check_detection(setting, cls, dataset, cfg)
+            elif 'BaseSegDataset' in bases:
+                _check_segmentation(setting, dataset)
 
 
 def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> None:

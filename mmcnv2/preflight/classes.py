@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import base_names, dataset_class, find_datasets, known_transform, metrics_of
+from .datasets import base_names, dataset_class, datasets_of, known_transform, metrics_of
 
 # Parts of a model that count other things than the classes of the data set: proposals, the classes that a backbone was
 # pre-trained on, boundaries, the people of a tracker, the stuff of HTC.
@@ -60,9 +60,8 @@ def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
     of_split: dict[str, list[_Classes]] = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in splits:
-            loader = cfg.get(f'{split}_dataloader') or {}
             metrics = list(metrics_of(cfg, split))
-            for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
+            for setting, dataset in datasets_of(cfg, split):
                 cls = dataset_class(dataset)
                 kinds = base_names(cls)
                 if not kinds & {'BaseSegDataset', 'BaseDetDataset'} and cfg.get('default_scope') != 'mmpretrain':

@@ -32,6 +32,13 @@ def find_datasets(setting: str, dataset: Any, with_wrappers: bool = False) -> It
         yield from find_datasets(f'{setting}.{key}', inner, with_wrappers)
 
 
+def datasets_of(cfg: Config, *splits: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield setting and config of the datasets of the data loaders of 'train', 'val' or 'test', see above."""
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        yield from find_datasets(f'{split}_dataloader.dataset', loader.get('dataset'))
+
+
 def class_of(part: Registry, kind: Any) -> Any:
     """Return the class that a ``type`` names, in the scope that is the default now; None if there is none."""
     if not isinstance(kind, str):

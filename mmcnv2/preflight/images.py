@@ -15,7 +15,7 @@ from mmcnv2.datasets.images import said_once
 from mmcnv2.datasets.unlabelled_images import EXTENSIONS, image_files
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import find_datasets
+from .datasets import datasets_of
 from .pipelines import transforms_of
 
 NUM_FILES = 8  # of each data set
@@ -41,12 +41,10 @@ def check_images(cfg: Config, splits: tuple[str, ...]) -> None:
         return
     random_state = np.random.get_state()
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        for split in splits:
-            loader = cfg.get(f'{split}_dataloader') or {}
-            for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
-                steps = list(transforms_of(f'{setting}.pipeline', dataset.get('pipeline') or []))
-                if steps and steps[0][1] in _READERS:
-                    _check(cfg, *steps[0], [*islice(_files(dataset), NUM_FILES)])
+        for setting, dataset in datasets_of(cfg, *splits):
+            steps = list(transforms_of(f'{setting}.pipeline', dataset.get('pipeline') or []))
+            if steps and steps[0][1] in _READERS:
+                _check(cfg, *steps[0], [*islice(_files(dataset), NUM_FILES)])
     np.random.set_state(random_state)
 
 

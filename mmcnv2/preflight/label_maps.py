@@ -20,7 +20,7 @@ from mmcnv2.datasets import LoadLabelMap
 from mmcnv2.datasets.images import ImageFile, UnreadableImageError
 from mmcnv2.utils.errors import InputError
 
-from .datasets import base_names, build_dataset, dataset_class, find_datasets, known_transform, metrics_of
+from .datasets import base_names, build_dataset, dataset_class, datasets_of, known_transform, metrics_of
 
 NUM_FILES = 200  # of each split, spread over it
 _IGNORED = 255  # mmseg's default everywhere
@@ -44,8 +44,7 @@ def check_label_maps(cfg: Config, splits: tuple[str, ...]) -> None:
         return
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in splits:
-            loader = cfg.get(f'{split}_dataloader') or {}
-            found = list(find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')))
+            found = datasets_of(cfg, split)
             sources = [source for setting, dataset in found if (source := _source(setting, dataset))]
             if not sources:
                 continue

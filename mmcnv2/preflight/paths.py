@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmcnv2.datasets.shards import expand_shards
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import find_datasets
+from .datasets import datasets_of
 
 
 def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -21,8 +21,7 @@ def check_dataset_paths(cfg: Config, splits: tuple[str, ...]) -> None:
         ConfigError: Names the setting, the path and the option that points elsewhere.
     """
     for split in splits:
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for setting, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
+        for setting, dataset in datasets_of(cfg, split):
             root = Path(dataset.get('data_root') or '')
             paths = {'data_root': root}
             if dataset.get('ann_file'):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmcnv2.utils.errors import ConfigError
 
-from .datasets import base_names, build_dataset, class_of, find_datasets
+from .datasets import base_names, build_dataset, class_of, datasets_of
 from .pipelines import transforms_of
 
 _DIVISOR = 32
@@ -73,8 +73,7 @@ def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
             mend, padded = _padding(setting, preprocessor, segments, split)
             if isinstance(padded, int) and padded % _DIVISOR == 0:
                 continue
-            loader = cfg.get(f'{split}_dataloader') or {}
-            for name, dataset in find_datasets(f'{split}_dataloader.dataset', loader.get('dataset')):
+            for name, dataset in datasets_of(cfg, split):
                 _check_images(name, dataset, padded, window, mend, split == 'train')
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,18 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmcnv2.inference import Detections, Predictor, Segmentation
+from mmcnv2.inference.preparation import loads_labels
 from mmcnv2.inference.tasks import Detection, SemanticSegmentation
-from mmcnv2.preflight.datasets import build_dataset, find_datasets
+from mmcnv2.inference.writing import coco_annotations
+from mmcnv2.preflight.datasets import build_dataset, datasets_of
 from mmcnv2.utils.errors import ConfigError, InputError
 from mmcnv2.utils.progress import Progress
-from mmcnv2.visualization import contact_sheet, draw_boxes, draw_instances, draw_label_map
+from mmcnv2.visualization import contact_sheet, draw_boxes, draw_instances
 from mmcnv2.visualization.confusion import plot_confusion
+from mmcnv2.visualization.labels import IGNORED
 
 NUM_WORST = 20
 _SCORE, _OVERLAP = 0.3, 0.5  # of the confusion matrix and the worst images
-IGNORED = 255
 _MOST_CURVES = 20
 
 
@@ -62,22 +64,17 @@ def evaluate(cfg: Config, checkpoint: str, device: str = 'auto', allow_pickle: b
     """
     predictor = Predictor(cfg, checkpoint, device, score_threshold=0, allow_pickle=allow_pickle)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        loader = cfg.get('val_dataloader') or {}
-        found = list(find_datasets('val_dataloader.dataset', loader.get('dataset')))
+        found = list(datasets_of(cfg, 'val'))
         if len(found) != 1:
             raise ConfigError(f'--checkpoint needs one data set in val_dataloader.dataset, it has {len(found)}')
         dataset = build_dataset(*found[0])
         steps = found[0][1].get('pipeline') or []
-        load_labels = [registry.TRANSFORMS.build(dict(step)) for step in steps[1:] if _loads_labels(step)]
+        load_labels = [registry.TRANSFORMS.build(dict(step)) for step in steps[1:] if loads_labels(step)]
     if isinstance(predictor.task, Detection):
         return _evaluate_detector(predictor, dataset)
     if isinstance(predictor.task, SemanticSegmentation):
         return _evaluate_segmenter(predictor, dataset, load_labels)
     raise InputError(f'--checkpoint: of {type(predictor.model).__name__}, only what is logged can be reported')
-
-
-def _loads_labels(step: Any) -> bool:
-    return str(step.get('type')).rpartition('.')[2].startswith('Load')
 
 
 def _predicted(predictor: Predictor, dataset: Any) -> Iterator[tuple[dict, Any]]:
@@ -170,16 +167,11 @@ def _evaluate_detector(predictor: Predictor, dataset: Any) -> Findings:
 
 
 def _add_results(results: dict[str, list[dict]], result: Detections, image_id: int, cat_ids: Sequence[int]) -> None:
-    from pycocotools import mask as coco_mask
-
-    for i, (box, score, label) in enumerate(zip(result.boxes, result.scores, result.labels, strict=True)):
-        x1, y1, x2, y2 = map(float, box)
-        one = dict(image_id=image_id, category_id=cat_ids[label], score=float(score), bbox=[x1, y1, x2 - x1, y2 - y1])
-        results['bbox'].append(dict(one))
-        if result.parts is not None:
-            code = coco_mask.encode(np.asfortranarray(result.mask(i), dtype=np.uint8))
-            del one['bbox']
-            results['segm'].append(one | dict(segmentation=code))
+    for one in coco_annotations(result):
+        common = dict(image_id=image_id, category_id=cat_ids[one['label']], score=one['score'])
+        results['bbox'].append(common | dict(bbox=one['bbox']))
+        if 'segmentation' in one:  # without the box: pycocotools would compare that
+            results['segm'].append(common | dict(segmentation=one['segmentation']))
 
 
 def _true_detections(sv: Any, coco: Any, annotations: list, cat2label: dict, has_masks: bool, shape: Any) -> Any:
@@ -284,6 +276,5 @@ def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
 
 
 def _maps_beside(result: Segmentation, truth: np.ndarray) -> np.ndarray:
-    background = next((i for i, name in enumerate(result.classes) if name.lower() == 'background'), None)
-    drawn = draw_label_map(result.image, truth, result.classes, background)
+    drawn = replace(result, label_map=truth).draw()
     return contact_sheet([[result.image, drawn, result.draw()]], ['image', 'annotation', 'prediction'])

@@ -4,7 +4,7 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,14 @@ class Page:
         )
         self._parts.append(f'<table><tr>{head}</tr>{body}</table>')
         if name:
-            with written_whole(self.folder / f'{name}.csv') as temporary, temporary.open('w', newline='') as file:
-                csv.writer(file).writerows([header, *rows])
+            self.csv(name, header, rows)
+
+    def csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write ``NAME.csv`` beside the page."""
+        with written_whole(self.folder / f'{name}.csv') as temporary, temporary.open('w', newline='') as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
 
     def plot(self, name: str, figure: Figure) -> None:
         """Add a plot, also as ``NAME.png``."""

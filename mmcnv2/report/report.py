@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmcnv2.recipes import read_config_file
 from mmcnv2.utils.errors import InputError, MissingFileError
 from mmcnv2.utils.run_log import RunLog, read_log
 from mmcnv2.visualization.curves import plot_curves
@@ -40,7 +41,13 @@ def write_report(
     page.heading('Result')
     page.table(*_summary(logs), name='summary')
     page.plot('curves', plot_curves(logs))
-    _write_curves(page, logs)
+    values = (
+        (name, key, iteration, value)
+        for name, log in logs.items()
+        for key, curve in (log.training | log.validation).items()
+        for iteration, value in curve
+    )
+    page.csv('curves', ['training', 'name', 'iteration', 'value'], values)  # all that was logged
     if findings is not None:
         _add_findings(page, findings, str(checkpoint))
     configs = dict(zip(logs, map(read_config, work_dirs), strict=True))
@@ -55,20 +62,16 @@ def write_report(
 
 
 def read_config(work_dir: Path) -> Config:
-    """Read the config that a training has left in its work dir.
+    """Read the config that a training has left in its work dir, the newest of several.
 
     Raises:
-        MissingFileError: There is none, or several.
+        MissingFileError: There is none.
+        ConfigError: It cannot be read.
     """
-    files = sorted(work_dir.glob('*.py'))
-    if not files:
+    newest = max(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
         raise MissingFileError(f'{work_dir} has no config (*.py): give the work dir of a training')
-    if len(files) > 1:
-        files = sorted(files, key=lambda path: path.stat().st_mtime)[-1:]
-    try:
-        return Config.fromfile(files[0])
-    except Exception as error:
-        raise InputError(f'config {files[0]} cannot be read: {type(error).__name__}: {error}') from error
+    return read_config_file(str(newest))
 
 
 def _short_names(work_dirs: Sequence[Path]) -> list[str]:
@@ -104,20 +107,6 @@ def _last(curve: Sequence[tuple[int, float]] | None) -> float:
 def _median(curve: Sequence[tuple[int, float]] | None) -> float:
     values = sorted(value for _, value in curve or ())
     return values[len(values) // 2] if values else float('nan')
-
-
-def _write_curves(page: Page, logs: Mapping[str, RunLog]) -> None:
-    """Write all that was logged, a line a value, to ``curves.csv``."""
-    import csv
-
-    from mmcnv2.utils.files import written_whole
-
-    with written_whole(page.folder / 'curves.csv') as temporary, temporary.open('w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['training', 'name', 'iteration', 'value'])
-        for name, log in logs.items():
-            for key, curve in (log.training | log.validation).items():
-                writer.writerows([name, key, iteration, value] for iteration, value in curve)
 
 
 def _add_findings(page: Page, findings: Findings, checkpoint: str) -> None:

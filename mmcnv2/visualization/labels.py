@@ -53,7 +53,7 @@ def draw_instances(
         (H, W, 3) uint8, RGB.
     """
     masks = np.asarray(masks, dtype=bool).reshape(-1, *image.shape[:2])
-    return _annotated(image, _boxes_around(masks) if boxes is None else boxes, labels, texts, masks)
+    return _annotated(image, boxes, labels, texts, masks)
 
 
 def draw_label_map(
@@ -75,7 +75,7 @@ def draw_label_map(
     if not present:
         return image.copy()
     masks = np.stack([label_map == label for label in present])
-    found = sv.Detections(xyxy=_boxes_around(masks), mask=masks, class_id=_colours(present, background))
+    found = sv.Detections(xyxy=sv.mask_to_xyxy(masks), mask=masks, class_id=_colours(present, background))
     scene = sv.MaskAnnotator(_palette(sv), opacity=_OPACITY).annotate(_bgr(image), found)
     if classes is not None:
         largest = [label for label, mask in zip(present, masks, strict=True) if mask.mean() > 0.002]
@@ -107,9 +107,8 @@ def _annotated(
     if not len(labels):
         return image.copy()
     sv = _supervision()
-    found = sv.Detections(
-        xyxy=np.asarray(boxes, dtype=np.float32).reshape(-1, 4), mask=masks, class_id=_colours(labels)
-    )
+    xyxy = sv.mask_to_xyxy(masks) if boxes is None else np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    found = sv.Detections(xyxy=xyxy, mask=masks, class_id=_colours(labels))
     scene = _bgr(image)
     if masks is not None:
         scene = sv.MaskAnnotator(_palette(sv), opacity=_OPACITY).annotate(scene, found)
@@ -135,16 +134,6 @@ def _palette(sv: Any) -> Any:
 def _colours(labels: Sequence[int], background: int | None = None) -> np.ndarray:
     """Return which colour each class has: with a background 0, class 1 has the first."""
     return (np.asarray(labels, dtype=int) - (background == 0)) % len(PALETTE)
-
-
-def _boxes_around(masks: np.ndarray) -> np.ndarray:
-    """Return x1, y1, x2, y2 of masks (n, H, W), the last row and column within; zeros of an empty one."""
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    for box, mask in zip(boxes, masks, strict=True):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows):
-            box[:] = columns[0], rows[0], columns[-1], rows[-1]
-    return boxes
 
 
 def _bgr(image: np.ndarray) -> np.ndarray:
