@@ -115,14 +115,16 @@ class BandStatistics:
             raise InputError(f'none of {len(self.unreadable)} files can be read, for instance {": ".join(example)}')
         if empty := [band for band, (count, *_) in zip(self._first.bands, self._moments, strict=True) if not count]:
             raise InputError(f'band {empty[0]} has no finite value in any file: leave it out with --bands')
-        samples = [np.concatenate(parts) for parts in self._samples]
-        percentiles = np.array([np.percentile(sample, PERCENTILES) for sample in samples])
         has_8_bits = set(self._dtypes) == {'uint8'}
-        ranges, scaled = [], []
-        for sample, (low, *_, high) in zip(samples, percentiles.tolist(), strict=True):
+        percentiles, ranges, scaled = [], [], []
+        for parts in self._samples:  # one band at a time: the scaled values are twice as large as the sample
+            sample = np.concatenate(parts)
+            percentiles.append(np.percentile(sample, PERCENTILES).tolist())
+            low, *_, high = percentiles[-1]
             low, high = (0.0, float(HIGHEST)) if has_8_bits else (low, high if high > low else low + 1)
             ranges.append([low, high])
-            scaled.append((sample.astype(np.float64).clip(low, high) - low) * (HIGHEST / (high - low)))
+            values = (sample.astype(np.float64).clip(low, high) - low) * (HIGHEST / (high - low))
+            scaled.append((float(values.mean()), float(values.std())))
         heights, widths = zip(*self._sizes, strict=True)
         return dict(
             files=len(self._sizes),
@@ -135,9 +137,11 @@ class BandStatistics:
             std=[float(np.sqrt(squares / count)) for count, _, squares in self._moments],
             min=[low for low, _ in self._extremes],
             max=[high for _, high in self._extremes],
-            percentiles={str(p): row.tolist() for p, row in zip(PERCENTILES, percentiles.T, strict=True)},
+            percentiles={
+                str(p): list(row) for p, row in zip(PERCENTILES, zip(*percentiles, strict=True), strict=True)
+            },
             not_finite=self._not_finite,
             value_range=ranges,
-            scaled_mean=[float(one.mean()) for one in scaled],
-            scaled_std=[float(one.std()) for one in scaled],
+            scaled_mean=[mean for mean, _ in scaled],
+            scaled_std=[std for _, std in scaled],
         )
