@@ -86,9 +86,9 @@ class Segmentation(Result):
 
     def draw(self) -> np.ndarray:
         """See the base."""
-        from mmcnv2.visualization import draw_label_map
+        from mmcnv2.visualization import background_of, draw_label_map
 
-        return draw_label_map(self.image, self.label_map, self.classes, _background(self.classes))
+        return draw_label_map(self.image, self.label_map, self.classes, background_of(self.classes))
 
 
 @dataclass(kw_only=True)
@@ -129,8 +129,3 @@ class Classification(Result):
         from mmcnv2.visualization import draw_caption
 
         return draw_caption(self.image, f'{self.classes[self.label]} {self.probabilities[self.label]:.2f}', self.label)
-
-
-def _background(classes: tuple[str, ...]) -> int | None:
-    """Return the index of the class that pictures leave as it is."""
-    return next((i for i, name in enumerate(classes) if name.lower() == 'background'), None)

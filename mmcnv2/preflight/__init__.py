@@ -29,6 +29,7 @@ __all__ = [
     'check_checkpoint',
     'check_classes',
     'check_config',
+    'check_data',
     'check_dataset_paths',
     'check_images',
     'check_label_maps',
@@ -61,13 +62,18 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     if 'train' in splits:
         check_weight_files(cfg)
     check_schedules(cfg, splits)
+    check_data(cfg, splits)
+    check_sizes(cfg, splits)
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check what of ``check_config`` is about data: pipelines, paths, classes, annotations, label maps, images."""
     check_pipelines(cfg, splits)
     check_dataset_paths(cfg, splits)
     check_classes(cfg, splits)
     check_annotations(cfg, splits)
     check_label_maps(cfg, splits)
     check_images(cfg, splits)
-    check_sizes(cfg, splits)
 
 
 def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:

@@ -1,5 +1,6 @@
-"""``mmcnv2 report``: one page of what a training did and, with a checkpoint, what it finds and misses."""
+"""Pages to look at: what the network of a config gets, and what a training did and finds."""
 
+from .inputs import write_inputs_page
 from .report import write_report
 
-__all__ = ['write_report']
+__all__ = ['write_inputs_page', 'write_report']

@@ -13,6 +13,7 @@ PALETTE = (
 )
 _OPACITY = 0.45
 _FONT_SIZES = (11, 28)
+_FEW = 12  # objects in an image, all of which have their text
 _PIXELS_OF_FONT = 45  # of the shorter side of an image, one pixel of the font
 
 
@@ -85,6 +86,11 @@ def draw_label_map(
     return np.ascontiguousarray(scene[..., ::-1])
 
 
+def background_of(classes: Sequence[str]) -> int | None:
+    """Return the index of the class that pictures leave as it is, the one with the name background; None: none."""
+    return next((i for i, name in enumerate(classes) if name.lower() == 'background'), None)
+
+
 def draw_caption(image: np.ndarray, text: str, label: int) -> np.ndarray:
     """Write a text in the upper left corner of an image (H, W, 3) uint8 RGB, in the colour of a class."""
     height, width = image.shape[:2]
@@ -114,14 +120,28 @@ def _annotated(
         scene = sv.MaskAnnotator(_palette(sv), opacity=_OPACITY).annotate(scene, found)
     thickness = 1 if min(image.shape[:2]) < 400 else sv.calculate_optimal_line_thickness(image.shape[1::-1])
     scene = sv.BoxAnnotator(_palette(sv), thickness=thickness).annotate(scene, found)
-    if any(texts):
-        scene = _writer(sv, image, sv.Position.TOP_LEFT).annotate(scene, found, list(texts))
+    written = _written(image, xyxy, texts)
+    if written.any():
+        chosen = [text for text, is_written in zip(texts, written, strict=True) if is_written]
+        scene = _writer(sv, image, sv.Position.TOP_LEFT).annotate(scene, found[written], chosen)
     return np.ascontiguousarray(scene[..., ::-1])
+
+
+def _written(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """Return which texts are written, (n,) bool: of many objects, those that do not hide more than their object."""
+    size = _font_size(image)
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    areas = np.array([0.6 * size * len(text) * 1.4 * size for text in texts])  # about: letters are 0.6 wide
+    return (areas > 0) & ((len(texts) <= _FEW) | (areas <= widths * heights))
+
+
+def _font_size(image: np.ndarray) -> int:
+    return int(np.clip(min(image.shape[:2]) // _PIXELS_OF_FONT, *_FONT_SIZES))
 
 
 def _writer(sv: Any, image: np.ndarray, position: Any) -> Any:
     """Return what writes texts; it knows any letters, and moves texts apart and into the image."""
-    size = int(np.clip(min(image.shape[:2]) // _PIXELS_OF_FONT, *_FONT_SIZES))
+    size = _font_size(image)
     return sv.RichLabelAnnotator(
         _palette(sv), font_size=size, text_padding=max(size // 6, 2), text_position=position, smart_position=True
     )

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
 from mmcnv2.utils.files import written_whole
 
-from .sheets import contact_sheet
+from .histograms import class_bars, image_sizes
+from .sheets import padded_sheet
 
-_MOST_CLASSES = 30
 _COLUMNS = 4
 
 
@@ -39,30 +38,10 @@ def draw_overview(
     if rows:
         axes = upper.subplots()
         axes.axis('off')
-        axes.imshow(_sheet(samples))
+        axes.imshow(padded_sheet(samples, _COLUMNS))
     left, right = lower.subplots(1, 2, width_ratios=(2, 1)) if counts else (None, lower.subplots())
     if left is not None:
-        shown = sorted(counts.items(), key=lambda item: -item[1])[:_MOST_CLASSES]
-        left.bar([name[:20] for name, _ in shown], [count for _, count in shown])
-        left.tick_params('x', rotation=90 if len(shown) > 6 else 0)
-        more = f', the commonest {len(shown)} of {len(counts)} classes' if len(shown) < len(counts) else ''
-        left.set(ylabel=counted, title=f'{counted} of each class{more}')
-    widths, heights = zip(*sizes, strict=True)
-    right.hist([widths, heights], bins=20, label=['width', 'height'])
-    right.set(xlabel='pixels', ylabel='images', title='sizes of images')
-    right.legend()
+        class_bars(left, counts, counted)
+    image_sizes(right, sizes)
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=100)
-
-
-def _sheet(samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrange images of any sizes in rows, with white around them."""
-    height, width = (max(sample.shape[axis] for sample in samples) for axis in (0, 1))
-    cells = [
-        cv2.copyMakeBorder(
-            sample, 0, height - len(sample), 0, width - sample.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3
-        )
-        for sample in samples
-    ]
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % _COLUMNS)
-    return contact_sheet([cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)])
