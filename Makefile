@@ -3,7 +3,9 @@ PY := .venv/bin/python
 # Two workers, each with whole files, so that what the tests of a file share is made once.
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup quickstart test test-fast docs lint format clean
+QUICKSTART := work_dirs/quickstart
+
+.PHONY: help setup quickstart demo test test-fast docs lint format clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -14,6 +16,10 @@ setup: ## make .venv and install everything (at once when it is there)
 
 quickstart: setup ## set up, then pre-train and fine-tune a small model on toy scenes
 	@$(PY) tools/quickstart.py
+
+demo: setup ## after quickstart: its models in a browser, on http://127.0.0.1:7860
+	@$(PY) -m mmcnv2 demo --detector $(QUICKSTART)/mask-rcnn_fcmae --segmenter $(QUICKSTART)/upernet_fcmae \
+		--fcmae $(QUICKSTART)/fcmae
 
 test: lint ## set up, then the style checks and the test suite
 	$(PYTEST)

@@ -49,6 +49,7 @@ setup(
     install_requires=requirements('runtime'),
     extras_require={
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
+        'demo': ['gradio>=6', 'pyarrow'],
         'docs': ['furo', 'myst-nb', 'sphinx'],
         'mmpretrain': ['onedl-mmpretrain'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],

@@ -12,7 +12,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmcnv2.utils.errors import ConfigError
+from mmcnv2.utils.errors import ConfigError, MissingFileError
 
 RECIPES = Path(__file__).parent / '.mim' / 'configs'
 
@@ -112,3 +112,15 @@ def similar_recipe(name: str) -> str:
     by_name = {Path(recipe).name: recipe for recipe in list_recipes()}
     nearest = difflib.get_close_matches(Path(name).name, by_name, n=1, cutoff=0.3)
     return f'; did you mean mmcnv2::{by_name[nearest[0]]}?' if nearest else ''
+
+
+def config_of_work_dir(work_dir: Path) -> Path:
+    """Return the config that a training has left in its work dir, the newest of several.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    newest = max(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise MissingFileError(f'{work_dir} has no config (*.py): give the work dir of a training')
+    return newest

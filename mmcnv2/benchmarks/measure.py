@@ -20,21 +20,6 @@ Key = TypeVar('Key', bound=Hashable)
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
-def choose_device(name: str) -> str:
-    """Return the device to measure on: 'auto' is a GPU if torch sees one, else the CPU.
-
-    Raises:
-        InputError: If ``name`` is neither 'auto' nor 'cpu' nor a GPU that torch sees.
-    """
-    if name == 'auto':
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    gpus = ['cuda', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
-    if name not in ('cpu', *gpus):
-        seen = ', '.join(['auto', 'cpu', *gpus])
-        raise InputError(f'--device must be one of {seen} (what torch {torch.__version__} sees), got {name!r}')
-    return name
-
-
 def warn_of_slow_types(device: str, dtypes: Sequence[str]) -> None:
     """Say on stderr if the processor only emulates bfloat16.
 

@@ -152,7 +152,7 @@ def check_feature_arguments(args: argparse.Namespace) -> None:
     Raises:
         InputError: If one has another value; names it and what is allowed.
     """
-    from mmcnv2.benchmarks.measure import choose_device
+    from mmcnv2.utils.device import choose_device
 
     check_positive(args, 'image_size', 'batch_size')
     args.device = choose_device(args.device)

@@ -32,7 +32,8 @@ def check_measuring_arguments(args: argparse.Namespace) -> None:
     Raises:
         InputError: Names the argument and its value.
     """
-    from mmcnv2.benchmarks.measure import DTYPES, choose_device, warn_of_slow_types
+    from mmcnv2.benchmarks.measure import DTYPES, warn_of_slow_types
+    from mmcnv2.utils.device import choose_device
 
     from .arguments import check_choices, check_positive
 

@@ -67,8 +67,7 @@ def _draw(args: argparse.Namespace, num_rows: int) -> None:
     import numpy as np
     from PIL import Image
 
-    from mmcnv2.evaluation.embeddings import nearest, read_rows
-    from mmcnv2.evaluation.features import Sample, image_batches
+    from mmcnv2.evaluation.embeddings import nearest, read_rows, row_images
     from mmcnv2.utils.errors import InputError
     from mmcnv2.utils.files import written_whole
     from mmcnv2.visualization.neighbours import neighbour_sheet
@@ -79,11 +78,7 @@ def _draw(args: argparse.Namespace, num_rows: int) -> None:
     neighbours, cosines = nearest(args.out, queries.tolist(), NEIGHBOURS)
     numbers = np.concatenate([queries[:, None], neighbours], axis=1)
     rows = read_rows(args.out, numbers.flatten().tolist())
-    windows = [tuple(window) for window in rows['window']] if 'window' in rows else [None] * numbers.size
-    samples = [Sample(path, window=window) for path, window in zip(rows['path'], windows, strict=True)]
-    tiles = np.full((numbers.size, 112, 112, 3), 128, dtype=np.uint8)  # grey: vanished meanwhile
-    for indices, images in image_batches(samples, image_size=112):
-        tiles[indices] = images.permute(0, 2, 3, 1).numpy()
+    tiles = row_images(rows, image_size=112)
     labels = np.array(rows.get('label', [''] * numbers.size), dtype=object).reshape(numbers.shape)
     texts = [
         [str(own[0]), *(f'{cosine:.2f} {label}' for cosine, label in zip(row, own[1:], strict=True))]

@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmcnv2.recipes import config_of_work_dir, read_config_file
     from mmcnv2.report import write_report
     from mmcnv2.report.findings import evaluate
-    from mmcnv2.report.report import read_config
     from mmcnv2.utils.errors import InputError, MissingFileError
 
     for work_dir in args.work_dirs:
@@ -39,5 +39,6 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or args.work_dirs[0] / 'report'
     findings = None
     if args.checkpoint:
-        findings = evaluate(read_config(args.work_dirs[0]), args.checkpoint, args.device, args.allow_pickle)
+        cfg = read_config_file(str(config_of_work_dir(args.work_dirs[0])))
+        findings = evaluate(cfg, args.checkpoint, args.device, args.allow_pickle)
     print(write_report(args.work_dirs, out, findings, args.checkpoint))

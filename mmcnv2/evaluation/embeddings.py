@@ -18,10 +18,10 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from mmcnv2.utils.errors import ExistingFileError, InputError, MissingPackageError
+from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
 from mmcnv2.utils.files import written_whole
 
-from .features import Sample, pooled_features
+from .features import Sample, image_batches, pooled_features
 from .labelled_samples import read_coco_objects
 
 SETTINGS = b'mmcnv2'  # key of the file's metadata
@@ -96,7 +96,7 @@ def write_embeddings(
         settings,
         objects=items[0].box is not None,
         image_size=image_size,
-        weights=_digest_of_weights(backbone),
+        weights=digest_of_weights(backbone),
         items=_digest(items),
     )
     if out.exists():
@@ -142,21 +142,74 @@ def nearest(file: Path, queries: Sequence[int], count: int) -> tuple[np.ndarray,
     Returns:
         Numbers of rows (Q, count), the most similar first, and their cosines.
     """
-    wanted = _unit(np.array(read_rows(file, queries)['feature'], dtype=np.float32))
-    best: np.ndarray = np.full((len(queries), 0), -np.inf)
-    rows: np.ndarray = np.zeros((len(queries), 0), dtype=np.int64)
+    features = np.array(read_rows(file, queries)['feature'], dtype=np.float32)
+    return nearest_to(file, features, count, without=queries)
+
+
+def nearest_to(
+    file: Path, features: np.ndarray, count: int, without: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows of a file whose features are most similar, by cosine, to others.
+
+    Args:
+        file: From ``write_embeddings``; it is read in pieces.
+        features: (Q, D) float32, as the file's settings say they are computed.
+        count: How many to find for each, at most those that there are.
+        without: Number of a row for each that is not found; None: any may be.
+
+    Returns:
+        Numbers of rows (Q, count), the most similar first, and their cosines.
+    """
+    wanted = _unit(features)
+    left_out = np.full(len(wanted), -1) if without is None else np.asarray(without)
+    best: np.ndarray = np.full((len(wanted), 0), -np.inf)
+    rows: np.ndarray = np.zeros((len(wanted), 0), dtype=np.int64)
     done = 0
     for batch in import_parquet().ParquetFile(file).iter_batches(PIECE, columns=['feature']):
-        features = _unit(batch['feature'].flatten().to_numpy().reshape(len(batch), -1))
+        others = _unit(batch['feature'].flatten().to_numpy().reshape(len(batch), -1))
         numbers = np.arange(done, done + len(batch))
         done += len(batch)
-        cosines = np.where(numbers == np.array(queries)[:, None], -np.inf, wanted @ features.T)
+        cosines = np.where(numbers == left_out[:, None], -np.inf, wanted @ others.T)
         best = np.concatenate([best, cosines], axis=1)
         rows = np.concatenate([rows, np.broadcast_to(numbers, cosines.shape)], axis=1)
         order = np.argsort(-best, axis=1, kind='stable')[:, :count]
         best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    kept = min(count, done - 1)
+    kept = min(count, done - (without is not None))
     return rows[:, :kept], best[:, :kept]
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a file says of how it was made: ``checkpoint``, ``stages``, ``image_size``, ``weights`` ...
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is none that ``write_embeddings`` has written.
+    """
+    if not file.is_file():
+        raise MissingFileError(f'{file}: no such file; mmcnv2 embed writes it')
+    settings = _settings(file)
+    if settings is None:
+        raise InputError(f'{file} is none that mmcnv2 embed has written')
+    return settings
+
+
+def row_images(rows: Mapping[str, Sequence[Any]], image_size: int) -> np.ndarray:
+    """Read the images of rows, as the network saw them.
+
+    Args:
+        rows: From ``read_rows``.
+        image_size: Side in pixels.
+
+    Returns:
+        (n, image_size, image_size, 3) uint8, RGB; grey where a file has vanished meanwhile.
+    """
+    paths = rows['path']
+    windows = [tuple(window) for window in rows['window']] if 'window' in rows else [None] * len(paths)
+    samples = [Sample(path, window=window) for path, window in zip(paths, windows, strict=True)]
+    images = np.full((len(samples), image_size, image_size, 3), 128, dtype=np.uint8)
+    for indices, read in image_batches(samples, image_size):
+        images[indices] = read.permute(0, 2, 3, 1).numpy()
+    return images
 
 
 def read_rows(file: Path, numbers: Sequence[int]) -> dict[str, list]:
@@ -217,7 +270,8 @@ def _digest(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
-def _digest_of_weights(backbone: nn.Module) -> str:
+def digest_of_weights(backbone: nn.Module) -> str:
+    """Return what tells the weights of a network from others: ``weights`` of the settings."""
     digest = hashlib.sha256()
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())

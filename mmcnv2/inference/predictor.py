@@ -21,6 +21,7 @@ from mmcnv2.preflight.datasets import dataset_class, datasets_of
 from mmcnv2.preflight.fitting import does_not_fit
 from mmcnv2.recipes import read_config_file
 from mmcnv2.utils.ahead import ahead
+from mmcnv2.utils.device import choose_device
 from mmcnv2.utils.errors import ConfigError, InputError
 
 from .results import Result
@@ -44,7 +45,7 @@ class Predictor:
     Args:
         config: Path of a config, ``mmcnv2::`` and the name of a recipe, or a ``Config``.
         checkpoint: Path or URL of a checkpoint of the whole model.
-        device: 'auto' (a GPU if there is one), or what ``torch.device`` takes.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
         score_threshold: Objects with a lower score are left out, from 0 to 1.
         allow_pickle: Read a checkpoint that could run code, see ``read_state_dict``.
 
@@ -71,7 +72,7 @@ class Predictor:
         self.cfg = _config(config)
         if checkpoint is None:
             raise InputError('checkpoint must be the path or URL of a checkpoint of the whole model')
-        self.device = _device(device)
+        self.device = torch.device(choose_device(str(device)))
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmengine')):
             self.model: Any = MODELS.build(copy.deepcopy(self.cfg.model))
             meta = _load(self.model, str(checkpoint), allow_pickle)
@@ -188,17 +189,6 @@ def _config(config: Any) -> Config:
     if path.endswith('.onnx'):
         raise InputError(f'{path}: whole models in ONNX cannot be read yet; give a config and a checkpoint')
     return read_config_file(path)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except Exception as error:  # RuntimeError or AssertionError, by device
-        raise InputError(f"device {device!r} cannot be used: {error}; 'auto' takes what is there") from error
-    return chosen
 
 
 def _load(model: nn.Module, checkpoint: str, allow_pickle: bool) -> dict[str, Any]:

@@ -217,8 +217,8 @@ class Reconstructing(Task):
     whole patches. The mask is the same for all images of one size, unless ``mask`` says another.
 
     Attributes:
-        mask: (h, w) bool, True = removed, of the next images; None: drawn at random with ``seed``, and the mask ratio
-            of the model.
+        mask: (h, w) bool, True = removed, of the next images; None: drawn at random.
+        mask_ratio: Share of removed patches of random masks, in (0, 1); at first that of the model.
         seed: Of random masks.
     """
 
@@ -229,6 +229,7 @@ class Reconstructing(Task):
         self.classes = ()
         self._reader, self._side = training_reader(cfg)
         self.mask: np.ndarray | None = None
+        self.mask_ratio: float = model.mask_ratio
         self.seed = 0
 
     def read(self, path: str) -> np.ndarray:
@@ -291,7 +292,7 @@ class Reconstructing(Task):
     def _random_mask(self, grid: tuple[int, int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return random_mask(1, grid, self.model.mask_ratio)[0]
+            return random_mask(1, grid, self.mask_ratio)[0]
 
 
 def _reduces_zero_label(cfg: Config) -> bool:

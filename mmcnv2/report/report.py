@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmcnv2.recipes import read_config_file
-from mmcnv2.utils.errors import InputError, MissingFileError
+from mmcnv2.recipes import config_of_work_dir, read_config_file
+from mmcnv2.utils.errors import InputError
 from mmcnv2.utils.run_log import RunLog, read_log
 from mmcnv2.visualization.curves import plot_curves
 
@@ -50,7 +50,7 @@ def write_report(
     page.csv('curves', ['training', 'name', 'iteration', 'value'], values)  # all that was logged
     if findings is not None:
         _add_findings(page, findings, str(checkpoint))
-    configs = dict(zip(logs, map(read_config, work_dirs), strict=True))
+    configs = dict(zip(logs, (read_config_file(str(config_of_work_dir(path))) for path in work_dirs), strict=True))
     if len(logs) > 1:
         page.heading('Settings that differ')
         page.table(*_differences(configs), name='settings')
@@ -59,19 +59,6 @@ def write_report(
         page.listing(f'{name}: config', config.pretty_text)
         page.listing(f'{name}: environment', _environment(work_dir))
     return page.write('report.html')
-
-
-def read_config(work_dir: Path) -> Config:
-    """Read the config that a training has left in its work dir, the newest of several.
-
-    Raises:
-        MissingFileError: There is none.
-        ConfigError: It cannot be read.
-    """
-    newest = max(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        raise MissingFileError(f'{work_dir} has no config (*.py): give the work dir of a training')
-    return read_config_file(str(newest))
 
 
 def _short_names(work_dirs: Sequence[Path]) -> list[str]:

@@ -2,12 +2,10 @@
 
 import json
 
-import pytest
 import torch
 from torch import nn
 
 from mmcnv2.benchmarks import measure
-from mmcnv2.utils.errors import InputError
 
 
 def test_steps_take_turns_and_the_median_counts(monkeypatch):
@@ -47,17 +45,3 @@ def test_a_table_is_printed_and_written_row_by_row(tmp_path, capsys):
         assert written['machine'] == 'one'
         assert [row['ratio'] for row in written['rows']][-1] == ratio
         assert len(written['rows']) == count
-
-
-def test_only_devices_that_torch_sees(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    names = ('auto', 'cpu', 'cuda', 'cuda:1')
-    assert [measure.choose_device(name) for name in names] == ['cuda', 'cpu', 'cuda', 'cuda:1']
-    with pytest.raises(InputError, match=r"one of auto, cpu, cuda, cuda:0, cuda:1 .*, got 'cuda:2'"):
-        measure.choose_device('cuda:2')
-
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert measure.choose_device('auto') == 'cpu'
-    with pytest.raises(InputError, match=r"one of auto, cpu \(.*\), got 'cuda'"):
-        measure.choose_device('cuda')

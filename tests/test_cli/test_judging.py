@@ -194,7 +194,7 @@ def test_in_a_process_of_its_own(root, folders, checkpoints):
         (('--val-share', 1), '--val-share must be above 0 and below 1, got 1.0'),
         (('--picture', 'a.txt'), '--picture must end in one of '),
         (('--json', '.'), '--json must be a file, and . is a folder'),
-        (('--device', 'tpu'), '--device must be one of '),
+        (('--device', 'tpu'), 'device must be one of '),
     ],
 )
 @both_commands

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.recipes import recipe_with_weights
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -20,23 +21,6 @@ from mmcnv2.utils.errors import InputError
 CLASSES = ('ball', 'box', 'can', 'cone', 'ring', 'mug')
 
 
-def make(name, folder, **changes):
-    """A config of the package, and a checkpoint of its model with random weights."""
-    cfg = get_config(name)
-    cfg.merge_from_dict(changes)
-    torch.manual_seed(1)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmcnv2')):
-        model = MODELS.build(cfg.model)
-    for key, parameter in model.named_parameters():
-        if key.endswith('fc_cls.bias'):
-            parameter.data[-1] -= 2  # less background: objects are found, anywhere
-        elif 'fc_cls' in key or 'conv_seg' in key:
-            parameter.data.normal_(std=0.3)
-    checkpoint = folder / f'{cfg.model.type.rpartition(".")[2]}.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta={})), checkpoint)
-    return cfg, str(checkpoint)
-
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('predictor')
@@ -44,17 +28,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def detector(folder):
-    return make('toy/mask-rcnn_convnextv2-atto_toy-scenes', folder)
+    return recipe_with_weights('toy/mask-rcnn_convnextv2-atto_toy-scenes', folder)
 
 
 @pytest.fixture(scope='module')
 def segmenter(folder):
-    return make('toy/upernet_convnextv2-atto_toy-scenes', folder)
+    return recipe_with_weights('toy/upernet_convnextv2-atto_toy-scenes', folder)
 
 
 @pytest.fixture(scope='module')
 def fcmae(folder):
-    return make('toy/fcmae_convnextv2-atto_toy-scenes', folder)
+    return recipe_with_weights('toy/fcmae_convnextv2-atto_toy-scenes', folder)
 
 
 @pytest.fixture(scope='module')
@@ -280,7 +264,7 @@ def test_nothing_in_the_process_is_changed(segmenter, images):
         (dict(checkpoint='nowhere.pth'), r'nowhere\.pth does not exist'),
         (dict(config='nowhere.py'), r'config file not found: nowhere\.py'),
         (dict(config='model.onnx', checkpoint=None), 'ONNX cannot be read yet'),
-        (dict(device='cuda:99'), "'auto' takes what is there"),
+        (dict(device='cuda:99'), "device must be one of auto, cpu"),
     ],
 )
 def test_refusals(segmenter, changes, message):
