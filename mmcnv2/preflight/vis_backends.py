@@ -34,10 +34,15 @@ def check_vis_backends(cfg: Config) -> None:
         kind = backend.get('type') if isinstance(backend, Mapping) else type(backend)
         name = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
         package = _PACKAGES.get(name)
-        if package and find_spec(package) is None:
+        if package and not _is_installed(package):
             raise MissingPackageError(f"{setting}: {name} needs {package}: pip install 'mmcnv2[{package}]'")
         if package == 'mlflow' and isinstance(backend, Mapping):
             _check_server(setting, mlflow_server(backend.get('tracking_uri')))
+
+
+def _is_installed(package: str) -> bool:
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder `wandb`, which W&B leaves, has none
 
 
 def _check_server(setting: str, address: str) -> None:
