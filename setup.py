@@ -51,13 +51,16 @@ setup(
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
         'demo': ['gradio>=6', 'pyarrow'],
         'docs': ['furo', 'myst-nb', 'sphinx'],
+        'mlflow': ['mlflow-skinny'],  # the client; the server comes with mlflow
         'mmpretrain': ['onedl-mmpretrain'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'parquet': ['pyarrow'],
         'safetensors': ['safetensors'],
         'spconv': ['spconv'],
+        'tensorboard': ['tensorboard'],
         'tiff': ['imagecodecs'],  # compressions of TIFF other than deflate
         'timm': ['timm'],  # not a default: its torchvision cannot be imported with a CPU-only torch
+        'wandb': ['wandb'],
         'webdataset': ['webdataset'],
         'dev': requirements('dev'),
     },

@@ -16,6 +16,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -61,4 +62,7 @@ STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='mmcnv2', lo
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmcnv2', locations=['mmcnv2.evaluation'])
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope='mmcnv2', locations=['mmcnv2.models']
+)
+VISBACKENDS = Registry(
+    'visualization backend', parent=MMENGINE_VISBACKENDS, scope='mmcnv2', locations=['mmcnv2.engine']
 )

@@ -10,6 +10,7 @@ from .hooks import (
 )
 from .optimizers import BFloat16OptimWrapper, LayerDecayOptimWrapperConstructor
 from .strategies import FSDPStrategy
+from .vis_backends import MLflowVisBackend, WandbVisBackend
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -17,10 +18,12 @@ __all__ = [
     'FSDPStrategy',
     'FeatureProbeHook',
     'LayerDecayOptimWrapperConstructor',
+    'MLflowVisBackend',
     'NonFiniteHook',
     'PredictionVisualizationHook',
     'Preempted',
     'PreemptionHook',
     'ReconstructionHook',
     'ThroughputHook',
+    'WandbVisBackend',
 ]

@@ -21,6 +21,7 @@ from .pretrained import check_pretrained
 from .schedules import check_schedules
 from .settings import check_settings
 from .sizes import check_sizes
+from .vis_backends import check_vis_backends
 from .weight_files import check_weight_file, check_weight_files
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     'check_schedules',
     'check_settings',
     'check_sizes',
+    'check_vis_backends',
     'check_weight_file',
     'check_weight_files',
     'check_weights',
@@ -49,7 +51,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check settings, weight files, schedules, pipelines, paths, classes, annotations, label maps, images and sizes.
+    """Check settings, backends, weight files, schedules, pipelines, paths, classes, annotations, images and sizes.
 
     Args:
         cfg: Config of a run.
@@ -59,6 +61,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         InputError: Names the setting or the file, and says what is expected.
     """
     check_settings(cfg)
+    check_vis_backends(cfg)
     if 'train' in splits:
         check_weight_files(cfg)
     check_schedules(cfg, splits)

@@ -42,6 +42,7 @@ _HOOK_KEYS = {'priority'}
 _SAMPLER_KEYS = {'dataset', 'sampler', 'batch_size', 'seed'}
 _LOOP_KEYS = {'by_epoch', 'runner', 'dataloader'}
 _SCHEDULER_KEYS = {'convert_to_iter_based', 'epoch_length'}
+_BACKEND_KEYS = {'save_dir'}
 _OPTIM_WRAPPER_KEYS = {'constructor', 'paramwise_cfg'}
 # Settings of a config that are not arguments of Runner.
 _OTHER_SETTINGS = {'runner_type', 'tta_model', 'tta_pipeline', 'test_pipeline', 'custom_imports'}
@@ -62,8 +63,8 @@ def check_settings(cfg: Config) -> None:
     """Check that types are known and that components take the arguments given to them.
 
     Components are the model and its parts, weight initialisers, data loaders, samplers, datasets, transforms, metrics,
-    hooks, loops, optimizer with its wrapper and constructor, and schedulers: ours and other libraries'. For ours and
-    for data loaders, the types of plain values (numbers, strings) are also checked.
+    hooks, loops, optimizer with its wrapper and constructor, schedulers, visualizer and its backends: ours and other
+    libraries'. For ours and for data loaders, the types of plain values (numbers, strings) are also checked.
 
     Raises:
         ConfigError: Names the setting, the component and the nearest right key or type.
@@ -153,6 +154,9 @@ def _components(cfg: Config) -> Iterator[_Component]:
         yield _Component('optim_wrapper.constructor', registry.OPTIM_WRAPPER_CONSTRUCTORS, constructor, keys)
     yield from _each('param_scheduler', registry.PARAM_SCHEDULERS, cfg.get('param_scheduler'), _SCHEDULER_KEYS)
     yield from _each('visualizer', registry.VISUALIZERS, cfg.get('visualizer'))
+    if isinstance(visualizer := cfg.get('visualizer'), Mapping):
+        backends = visualizer.get('vis_backends')
+        yield from _each('visualizer.vis_backends', registry.VISBACKENDS, backends, _BACKEND_KEYS)
 
 
 def _model_parts(setting: str, config: Any) -> Iterator[_Component]:

@@ -131,7 +131,7 @@ def test_emulated_types(monkeypatch, capsys):
         ),
         (('--backends', 'cuda'), '--backends must be one of auto, dense, spconv, torch, triton'),
         (('--dtype', 'fp64'), "--dtype must be one of fp32, bf16, fp16, got 'fp64'"),
-        (('--device', 'cuda:99'), '--device must be one of auto, cpu'),
+        (('--device', 'cuda:99'), 'device must be one of auto, cpu'),
     ],
 )
 @pytest.mark.parametrize('command', ['benchmark-pretrain', 'profile-pretrain'])
