@@ -264,7 +264,7 @@ def test_nothing_in_the_process_is_changed(segmenter, images):
         (dict(checkpoint='nowhere.pth'), r'nowhere\.pth does not exist'),
         (dict(config='nowhere.py'), r'config file not found: nowhere\.py'),
         (dict(config='model.onnx', checkpoint=None), 'ONNX cannot be read yet'),
-        (dict(device='cuda:99'), "device must be one of auto, cpu"),
+        (dict(device='cuda:99'), 'device must be one of auto, cpu'),
     ],
 )
 def test_refusals(segmenter, changes, message):
