@@ -9,6 +9,22 @@ from PIL import Image
 ALPHA = 100
 PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 12, 34, 56]
 
+#: Formats and Pillow's modes that are read.
+KINDS = [
+    *(('PNG', mode) for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')),
+    *(('TIFF', mode) for mode in ('1', 'L', 'RGB', 'RGBA', 'CMYK', 'I;16')),
+    *(('BMP', mode) for mode in ('1', 'L', 'P', 'RGB')),
+    *(('GIF', mode) for mode in ('L', 'P')),
+    *(('WEBP', mode) for mode in ('RGB', 'RGBA')),
+    *(('JPEG', mode) for mode in ('L', 'RGB', 'CMYK')),
+]
+#: Those that are damaged, with options of Pillow.
+DAMAGED = [
+    *(('JPEG', 'RGB', {}), ('JPEG', 'L', {}), ('JPEG', 'CMYK', {}), ('JPEG', 'RGB', dict(progressive=True))),
+    *(('PNG', 'RGB', {}), ('PNG', 'P', {}), ('PNG', 'I;16', {}), ('TIFF', 'RGB', {})),
+    *(('TIFF', 'RGB', dict(compression='tiff_lzw')), ('WEBP', 'RGB', {}), ('GIF', 'P', {}), ('BMP', 'RGB', {})),
+]
+
 
 def picture(mode, size=(13, 7)):
     """An image of one of Pillow's modes, and what it is as RGB by definition."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.damage import flipped_bits
 from helpers.launching import launch
-from helpers.pictures import ALPHA, encode
+from helpers.pictures import ALPHA, DAMAGED, KINDS, encode
 from hypothesis import given
 from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import MMLogger
@@ -25,19 +25,6 @@ from mmcnv2.datasets import (
     UnreadableImageError,
 )
 
-KINDS = [
-    *(('PNG', mode) for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')),
-    *(('TIFF', mode) for mode in ('1', 'L', 'RGB', 'RGBA', 'CMYK', 'I;16')),
-    *(('BMP', mode) for mode in ('1', 'L', 'P', 'RGB')),
-    *(('GIF', mode) for mode in ('L', 'P')),
-    *(('WEBP', mode) for mode in ('RGB', 'RGBA')),
-    *(('JPEG', mode) for mode in ('L', 'RGB', 'CMYK')),
-]
-DAMAGED = [
-    *(('JPEG', 'RGB', {}), ('JPEG', 'L', {}), ('JPEG', 'CMYK', {}), ('JPEG', 'RGB', dict(progressive=True))),
-    *(('PNG', 'RGB', {}), ('PNG', 'P', {}), ('PNG', 'I;16', {}), ('TIFF', 'RGB', {})),
-    *(('TIFF', 'RGB', dict(compression='tiff_lzw')), ('WEBP', 'RGB', {}), ('GIF', 'P', {}), ('BMP', 'RGB', {})),
-]
 each_kind = pytest.mark.parametrize(('kind', 'mode'), KINDS)
 each_damaged = pytest.mark.parametrize(
     ('kind', 'mode', 'options'),
