@@ -13,6 +13,7 @@ from mmcnv2.utils.errors import ConfigError
 
 #: What ``mmcnv2.PreemptionHook`` writes when a signal stops the run.
 PREEMPTED_FILE = 'preempted.pth'
+_BEST = 'best_*.pth'
 
 
 def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | None:
@@ -25,14 +26,14 @@ def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | 
         allow_pickle: See ``load_checkpoint``; without it, a file that could run code counts as damaged.
 
     Returns:
-        Its path; None if the work dir has no ``epoch_N.pth``, ``iter_N.pth`` or ``preempted.pth`` at all.
+        Its path; None if the work dir has no ``epoch_N.pth``, ``iter_N.pth``, ``preempted.pth`` or ``best_*.pth``.
 
     Raises:
         ConfigError: If all of them are damaged.
     """
     paths = [
         path
-        for pattern in ('epoch_*.pth', 'iter_*.pth', PREEMPTED_FILE)
+        for pattern in ('epoch_*.pth', 'iter_*.pth', PREEMPTED_FILE, _BEST)
         for path in Path(work_dir).glob(pattern)
         if path.is_file()  # DeepSpeed's are folders
     ]
@@ -40,7 +41,8 @@ def newest_whole_checkpoint(work_dir: str, allow_pickle: bool = False) -> str | 
     for path in paths:
         with _warned():
             iterations[path] = _iteration(path, allow_pickle)
-    for path in sorted(iterations, key=iterations.__getitem__, reverse=True):
+    # MMEngine saves the best without the optimizer: only where there is nothing else (``interval=-1``).
+    for path in sorted(iterations, key=lambda path: (not path.match(_BEST), iterations[path]), reverse=True):
         with _warned():
             _check_checksums(path)
             return str(path)

@@ -31,6 +31,13 @@ class SeededDataset(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the other dataset, as hooks do that switch its pipeline, unless it is of this one."""
+        if name in ('dataset', '_in_progress'):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.dataset, name, value)
+
     def __len__(self) -> int:
         return len(self.dataset)
 

@@ -5,16 +5,15 @@ its position in the epoch, those of the model (masks, drop path, mixup) of itera
 to be saved, and a run resumed from a checkpoint, within an epoch or not, does what it would have done without a stop.
 """
 
-import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mmengine.logging import print_log
 from mmengine.runner import Runner, loops
 
 from mmcnv2.registry import LOOPS
 from mmcnv2.utils.errors import InputError, TrainingStopped
 
+from .hooks import AdaptationHook, MissedValidationHook
 from .seeding import iteration_key, seed_random_numbers
 from .workers import death_of_worker, protect_workers
 
@@ -36,6 +35,8 @@ class _SeededLoop(_Loop):
         )
         super().__init__(runner, dataloader, *args, **kwargs)
         protect_workers(self.dataloader, 'train_dataloader')
+        runner.register_hook(AdaptationHook())
+        runner.register_hook(MissedValidationHook())
         batches = self.dataloader.batch_sampler
         self._sampler = batches.sampler if self.dataloader.batch_size is None else self.dataloader.sampler
 
@@ -73,22 +74,6 @@ class EpochBasedTrainLoop(_SeededLoop, loops.EpochBasedTrainLoop):
     Raises:
         TrainingStopped: In ``run``, if a worker of the data loader died; names the files that were being read.
     """
-
-    def run(self) -> Any:
-        """Train. The epoch in which the run was stopped starts again if the length of an epoch has changed."""
-        length = len(self.dataloader)
-        hub = self.runner.message_hub  # saved in checkpoints
-        before = hub.runtime_info.get('epoch_length', length)
-        if before != length:
-            print_log(
-                f'The checkpoint is of a run with {before} iterations an epoch, now there are {length}: '
-                f'continuing at the start of epoch {self._epoch + 1}',
-                logger='current',
-                level=logging.WARNING,
-            )
-            self._iter = self._epoch * length
-        hub.update_info('epoch_length', length)
-        return super().run()
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch: all of it, unless the run continues from a checkpoint within it."""

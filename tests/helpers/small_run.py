@@ -46,6 +46,8 @@ class SmallModel(BaseModel):
         self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
 
     def forward(self, inputs, data_samples=None, mode='loss'):
+        if mode == 'predict':
+            return data_samples
         return dict(loss=(self.layers(torch.stack(inputs)) - 1).square().mean())
 
 
@@ -77,8 +79,8 @@ class WorkerKiller(Hook):
 def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, dataset=None, accumulation=1, **kwargs):
     """A runner of the loop that counts epochs or, with ``iterations``, of the one that counts these.
 
-    ``dataloader``, ``checkpoint``, ``wrapper`` and ``hooks`` add to the data loader, the checkpoint hook, the
-    optimizer's wrapper, the other hooks.
+    ``dataloader``, ``checkpoint``, ``wrapper``, ``loop`` and ``hooks`` add to the data loader, the checkpoint hook,
+    the optimizer's wrapper, the loop, the other hooks; ``schedulers`` replace the scheduler, ``more`` are arguments.
     """
     torch.manual_seed(0)
     by_epoch = iterations is None
@@ -95,10 +97,11 @@ def build_runner(work_dir, *, iterations=None, epochs=3, resume_from=None, datas
             sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
         )
         | kwargs.get('dataloader', {}),
-        train_cfg=loop,
+        train_cfg=loop | kwargs.get('loop', {}),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05), accumulative_counts=accumulation)
         | kwargs.get('wrapper', {}),
-        param_scheduler=dict(type='ExponentialLR', gamma=0.95, by_epoch=False),
+        param_scheduler=kwargs.get('schedulers', dict(type='ExponentialLR', gamma=0.95, by_epoch=False)),
+        **kwargs.get('more', {}),
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),
             checkpoint=dict(type='mmcnv2.CheckpointHook', by_epoch=False, interval=1) | kwargs.get('checkpoint', {}),

@@ -1,12 +1,18 @@
 """The sampler and the dataset that seed each sample by its place."""
 
+import importlib
 import pickle
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.registry import DATASETS
+from helpers.small_run import SmallModel, build_runner
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS, TRANSFORMS
 from torch.utils.data import Dataset
 
 from mmcnv2.resuming import SeededDataset, SeededSampler, watching
@@ -159,3 +165,72 @@ def test_what_is_being_read(folder):
     dataset.dataset = Slow(folder)
     assert dataset[2] == 2
     assert seen == [f'{folder}/2'] and dataset.files_in_progress() == []
+
+
+# ---- hooks that change the data set ----
+
+
+@TRANSFORMS.register_module()
+class Constant(BaseTransform):
+    """Gives the same input for every sample."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def transform(self, results):
+        return dict(inputs=torch.full((4,), float(self.value)))
+
+
+@DATASETS.register_module()
+class WithPipeline(BaseDataset):
+    """12 samples that a pipeline makes, unless ``skip_type_keys`` names its kind."""
+
+    skipped = ()
+
+    def load_data_list(self):
+        return [{}] * 12
+
+    def update_skip_type_keys(self, keys):
+        self.skipped = keys
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.full((4,), 2.0)) if 'Constant' in self.skipped else super().__getitem__(index)
+
+
+SWITCHED = [dict(type='Constant', value=2)]
+SWITCHES = {
+    'mmdet.PipelineSwitchHook': dict(switch_epoch=1, switch_pipeline=SWITCHED),
+    'mmdet.YOLOXModeSwitchHook': dict(num_last_epochs=1, skip_type_keys=('Constant',)),
+    'mmpretrain.SwitchRecipeHook': dict(schedule=[dict(action_epoch=2, train_pipeline=SWITCHED)]),
+}
+
+
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ('name', 'wrapped'),
+    [*((name, False) for name in SWITCHES), ('mmpretrain.SwitchRecipeHook', True)],  # mmdet's: the outermost only
+)
+@pytest.mark.parametrize('resumed_at', [None, 8], ids=['whole', 'resumed'])
+def test_hooks_that_switch_the_pipeline(tmp_path, monkeypatch, workers, name, wrapped, resumed_at):
+    """From the second of three epochs on, each of 6 iterations; also where a run goes on in the second."""
+    importlib.import_module(name.partition('.')[0])
+    monkeypatch.setattr(SmallModel, 'bbox_head', SimpleNamespace(), raising=False)
+    seen = {}
+
+    @HOOKS.register_module(force=True)
+    class Seen(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen[runner.iter + 1] = torch.stack(data_batch['inputs']).unique().tolist()
+
+    dataset = dict(type='WithPipeline', pipeline=[dict(type='Constant', value=1)])
+    if wrapped:
+        dataset = dict(type='RepeatDataset', times=1, dataset=dataset)
+    options = dict(dataloader=dict(dataset=dataset, num_workers=workers, persistent_workers=workers > 0))
+    options['hooks'] = [dict(type=name, **SWITCHES[name]), dict(type='Seen')]
+    if resumed_at:
+        build_runner(tmp_path / 'first', **options).train()
+        seen.clear()
+        options['resume_from'] = tmp_path / f'first/iter_{resumed_at}.pth'
+    build_runner(tmp_path / 'run', **options).train()
+    first = (resumed_at or 0) + 1
+    assert seen == {iteration: [1.0] if iteration <= 6 else [2.0] for iteration in range(first, 19)}

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
 from mmcnv2.registry import HOOKS
-from mmcnv2.resuming.checkpoints import PREEMPTED_FILE
+from mmcnv2.resuming.checkpoints import PREEMPTED_FILE, newest_whole_checkpoint
 from mmcnv2.resuming.workers import SIGNALS, protect_workers
 from mmcnv2.utils.errors import TrainingStopped
 from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS
@@ -97,7 +97,7 @@ class PreemptionHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # the model has the averaged weights now
                     hook.after_val_epoch(runner)
-            print_log('The validation is left out', logger='current', level=logging.WARNING)
+            print_log('The validation is left out; a resumed training begins with it', logger='current', level=logging.WARNING)
             self._save_and_stop(runner, number)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -114,6 +114,7 @@ class PreemptionHook(Hook):
         path = Path(runner.work_dir, PREEMPTED_FILE)
         if is_main_process() and path.is_file():  # DeepSpeed's is a folder
             path.unlink()
+            _forget(path)
 
     def give_back_signals(self) -> None:
         """Restore what signals did before the training."""
@@ -142,6 +143,18 @@ class PreemptionHook(Hook):
 
     def _of_any_process(self) -> int:
         return _greatest(self._received)
+
+
+def _forget(removed: Path) -> None:
+    """Let ``last_checkpoint`` name one that is there, where it names the one that was removed."""
+    last = removed.with_name('last_checkpoint')
+    if not last.is_file() or Path(last.read_text().strip()).name != removed.name:
+        return
+    newest = newest_whole_checkpoint(str(removed.parent))
+    if newest is None:
+        last.unlink()
+    else:
+        last.write_text(newest)
 
 
 def _greatest(number: int) -> int:
