@@ -97,7 +97,8 @@ class PreemptionHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # the model has the averaged weights now
                     hook.after_val_epoch(runner)
-            print_log('The validation is left out; a resumed training begins with it', logger='current', level=logging.WARNING)
+            said = 'The validation is left out; a resumed training begins with it'
+            print_log(said, logger='current', level=logging.WARNING)
             self._save_and_stop(runner, number)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
