@@ -33,6 +33,7 @@ from mmcnv2.preflight import (
     output_kind,
 )
 from mmcnv2.recipes import recipe_path
+from mmcnv2.resuming import newest_of
 from mmcnv2.resuming.workers import death_of_worker
 from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 
@@ -85,6 +86,7 @@ def check(cfg: Config, allow_pickle: bool = False) -> None:
         InputError: If something in it cannot be used.
     """
     install_safe_loaders(cfg, allow_pickle)
+    _choose_checkpoint(cfg, allow_pickle)
     check_config(cfg, ('train', 'val'))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         check_weights(cfg, MODELS.build(copy.deepcopy(cfg.model)))
@@ -103,6 +105,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
         Preempted: If a signal asked it to stop, once a checkpoint is written.
     """
     install_safe_loaders(cfg, allow_pickle)
+    _choose_checkpoint(cfg, allow_pickle)
     check_config(cfg, ('train', 'val'))
     runner = build_runner(cfg)
     loaded = check_weights(cfg, unwrapped(runner.model))
@@ -116,6 +119,12 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
         for hook in runner.hooks:
             if isinstance(hook, PreemptionHook):
                 hook.give_back_signals()
+
+
+def _choose_checkpoint(cfg: Config, allow_pickle: bool) -> None:
+    """Choose where ``resume=True`` of a config continues: MMEngine takes the newest file, also a damaged one."""
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = newest_of(cfg, allow_pickle)
 
 
 def test(

@@ -116,7 +116,7 @@ def load_training_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: If the config cannot be read, or an option does not fit it.
     """
-    from mmcnv2.resuming import newest_whole_checkpoint
+    from mmcnv2.resuming import newest_of
 
     cfg = load_config(args)
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
@@ -130,10 +130,11 @@ def load_training_config(args: argparse.Namespace) -> Config:
             raise ConfigError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = args.resume
-        if args.resume == 'auto':
-            cfg.load_from = newest_whole_checkpoint(cfg.work_dir, args.allow_pickle)
+        found = newest_of(cfg, args.allow_pickle) if args.resume == 'auto' else args.resume
+        # Nothing to go on from, and weights to start from: MMEngine would resume from these.
+        cfg.resume = bool(found) or not cfg.get('load_from') or Path(cfg.work_dir, 'last_checkpoint').exists()
+        if cfg.resume:
+            cfg.load_from = found
     return cfg
 
 

@@ -57,7 +57,7 @@ def _of_work_dir(option: str, given: str, allow_pickle: bool) -> tuple[str, str]
             f'--{option} {given}: no such work dir; give one, or a config and a checkpoint (make quickstart makes '
             'those of make demo)'
         )
-    checkpoint = newest_whole_checkpoint(given, allow_pickle)
+    checkpoint = newest_whole_checkpoint(given, allow_pickle=allow_pickle)
     if checkpoint is None:
         raise MissingFileError(f'--{option} {given} has no checkpoint (epoch_*.pth or iter_*.pth)')
     return str(config_of_work_dir(Path(given))), checkpoint

@@ -20,6 +20,10 @@ class ExistingFileError(InputError, FileExistsError):
     """A file or folder exists already, and is left alone."""
 
 
+class RefusedError(InputError):
+    """A file is whole, but reading it could run code, which nobody has allowed."""
+
+
 class MissingPackageError(InputError, ImportError):
     """An optional package is not installed. The message says how to install it."""
 

@@ -332,15 +332,6 @@ def test_checkpoints_of_mmengine(tmp_path, scheduler):
     assert again['meta']['iter'] == 4 and again['meta']['epoch'] == 2
 
 
-def test_one_cycle_keeps_an_object(tmp_path):
-    """MMEngine's state of OneCycleLR has a method of the scheduler: to be resumed it must be allowed."""
-    runner(tmp_path, dict(type='OneCycleLR', eta_max=0.2, total_steps=10)).train()
-    with pytest.raises(InputError, match='OneCycleParamScheduler was not an allowed global'):
-        by_loader(str(tmp_path / 'epoch_1.pth'))
-    install_safe_loaders(Config(dict(default_scope='mmengine')), allow_pickle=True)
-    assert 'param_schedulers' in by_loader(str(tmp_path / 'epoch_1.pth'))
-
-
 # ---- the real tools ----
 
 

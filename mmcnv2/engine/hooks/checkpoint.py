@@ -53,7 +53,10 @@ class CheckpointHook(hooks.CheckpointHook):
                 remove(oldest)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the gradients of a step that is still to come."""
+        """Add the gradients of a step that is still to come, and leave out functions of schedulers (OneCycle)."""
+        schedulers = checkpoint.get('param_schedulers') or []
+        for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
+            states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]
         if _has_gradients_to_keep(runner):
             gradients = (parameter.grad for parameter in runner.model.parameters())
             checkpoint['gradients'] = [None if grad is None else grad.cpu() for grad in gradients]

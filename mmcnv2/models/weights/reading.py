@@ -12,10 +12,16 @@ from zipfile import is_zipfile
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import Tensor
 
-from mmcnv2.utils.errors import InputError, MissingFileError, MissingPackageError
+from mmcnv2.utils.errors import InputError, MissingFileError, MissingPackageError, RefusedError
 
+# Methods that checkpoints name: MMEngine's of the log, and of OneCycle schedulers.
+_METHODS: dict[type, tuple[str, ...]] = {
+    HistoryBuffer: ('max', 'min', 'mean', 'current', '_set_default'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
 NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the weights
 
 
@@ -62,7 +68,7 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
         except Exception as error:
             problem = error
     elif isinstance(problem, pickle.UnpicklingError) and _is_whole(path):
-        raise InputError(
+        raise RefusedError(
             f'checkpoint {path} holds more than tensors and plain values, and reading it could run any code '
             f'({_reason(problem)}). If you trust its source: allow_pickle=True (of PretrainedConvNeXtV2; '
             'for all that a tool loads, --allow-pickle)'
@@ -153,15 +159,16 @@ def _safe_globals() -> list[Callable | tuple[Callable, str]]:
         np._core.multiarray._reconstruct,  # type: ignore[attr-defined]  # private, but what the files name
         np._core.multiarray.scalar,  # type: ignore[attr-defined]
         *(type(np.dtype(kind)) for kind in '?bBhHiIlLqQefd'),  # of every boolean, integer and float
-        (_method_of_history_buffer, 'builtins.getattr'),
+        OneCycleParamScheduler,
+        (_known_method, 'builtins.getattr'),
     ]
 
 
-def _method_of_history_buffer(owner: type, name: str) -> Callable:
+def _known_method(owner: type, name: str) -> Callable:
     """Replace ``getattr``, with which a file could reach anything."""
-    if owner is not HistoryBuffer or name not in ('max', 'min', 'mean', 'current', '_set_default'):
+    if name not in _METHODS.get(owner, ()):
         raise pickle.UnpicklingError(f'getattr of {owner!r}, {name!r}')
-    return getattr(HistoryBuffer, name)
+    return getattr(owner, name)
 
 
 def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
