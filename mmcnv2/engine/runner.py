@@ -28,7 +28,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
 
     Args:
         cfg: The config. Without a GPU it is changed, see ``_adapt_to_cpu``; so it is if a scheduler begins after the
-            end of the training.
+            end of the training, or a hook is None.
 
     Raises:
         ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
@@ -42,6 +42,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     if not torch.cuda.is_available():
         _adapt_to_cpu(cfg)
     _leave_out_late_schedulers(cfg)
+    _leave_out_hooks(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
@@ -53,6 +54,14 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     # in circles, which Python frees only when there are 100,000 of them.
     runner.cfg = Config(runner.cfg.to_dict(), filename=runner.cfg.filename, format_python_code=False)
     return runner
+
+
+def _leave_out_hooks(cfg: Config) -> None:
+    """Leave out hooks that are None. MMEngine does it for its own six, and fails on others."""
+    own = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in own]:
+        del hooks[name]
 
 
 def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:

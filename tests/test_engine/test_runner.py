@@ -92,3 +92,11 @@ def test_evaluation_without_a_gpu_is_in_float32(root, recwarn):
     cfg.val_cfg.fp16 = True
     assert 'fp16' not in build_runner(cfg).cfg.val_cfg
     assert any('no GPU: val_cfg.fp16 is ignored' in str(warning.message) for warning in recwarn)
+
+
+def test_hooks_that_are_none_are_left_out(tmp_path):
+    """MMEngine's own six and any others."""
+    hooks = dict(timer=None, non_finite=None, preemption=dict(type='mmcnv2.PreemptionHook'))
+    cfg = Config(dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none', default_hooks=hooks))
+    names = {type(hook).__name__ for hook in build_runner(cfg).hooks}
+    assert {'PreemptionHook', 'LoggerHook'} <= names and not {'IterTimerHook', 'NonFiniteHook'} & names
