@@ -24,8 +24,12 @@ depths                 type     stem  stage 0  stage 1  stage 2       stage 3  r
 The paper (appendix A.2) uses 'group' for Base and Large, 'single' for the smaller ones.
 """
 
+import inspect
+from typing import Any
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmcnv2.models.backbones import ConvNeXtBase
@@ -43,13 +47,16 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Frozen parameters are left out. The groups are logged as a table.
 
     Args:
-        optim_wrapper_cfg: See MMEngine; the optimizer needs ``lr`` and ``weight_decay``.
+        optim_wrapper_cfg: See MMEngine; the optimizer needs ``lr``. Where it has no ``weight_decay``, that is the
+            optimizer's own default (0 of SGD, 0.01 of AdamW).
         paramwise_cfg: ``dict(decay_rate=0.95, decay_type='group')``: the rate in (0, 1], and 'single' or 'group'.
 
     Raises:
         ValueError: If a setting is missing, unknown or out of range, or, when called, neither the model nor its
             attribute ``backbone`` is a ConvNeXt V2.
     """
+
+    base_wd: float | None
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
@@ -63,6 +70,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise InputError(f'decay_rate must be in (0, 1], got {rate}')
         if decay_type not in BLOCKS_PER_LAYER:
             raise InputError(f"decay_type must be 'single' or 'group', got {decay_type!r}")
+        if self.base_wd is None:
+            self.base_wd = _default_weight_decay(self.optimizer_cfg['type'])
         if self.base_lr is None or self.base_wd is None:
             raise InputError(f'the optimizer needs lr and weight_decay, got {dict(self.optimizer_cfg)}')
 
@@ -95,6 +104,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ordered = [groups[key] for key in sorted(groups)]
         params.extend(ordered)
         print_log(f'layer decay {rate} ({decay_type}), lr {self.base_lr:g}:\n{_table(ordered)}', logger='current')
+
+
+def _default_weight_decay(kind: Any) -> float | None:
+    """Return the weight decay of an optimizer that is given none; None if it has none at all."""
+    parameters = inspect.signature(OPTIMIZERS.get(kind) if isinstance(kind, str) else kind).parameters
+    return parameters['weight_decay'].default if 'weight_decay' in parameters else None
 
 
 def get_layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:

@@ -224,9 +224,16 @@ def test_wrong_settings(paramwise_cfg, message):
         build_optim_wrapper(ConvNeXtV2('atto'), cfg)
 
 
-def test_the_optimizer_needs_lr_and_weight_decay():
+def test_the_optimizer_needs_lr():
     with pytest.raises(ValueError, match='needs lr and weight_decay'):
-        build(ConvNeXtV2('atto'), optimizer=dict(type='AdamW', lr=1e-4))
+        build(ConvNeXtV2('atto'), optimizer=dict(type='AdamW', weight_decay=0.05))
+
+
+@pytest.mark.parametrize(('kind', 'weight_decay'), [('SGD', 0), ('NAdam', 0), ('AdamW', 0.01)])
+def test_weight_decay_is_the_optimizers_own_where_none_is_given(kind, weight_decay):
+    wrapper = build(ConvNeXtV2('atto'), optimizer=dict(type=kind, lr=1e-4))
+    assert {group['weight_decay'] for group in wrapper.optimizer.param_groups} == {0, weight_decay}
+    assert type(wrapper.optimizer).__name__ == kind
 
 
 def test_another_backbone():
