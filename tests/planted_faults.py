@@ -214,8 +214,8 @@ FAULTS = {
     ),
     'the oldest checkpoint is taken': Fault(
         'resuming/checkpoints.py',
-        'key=iterations.__getitem__, reverse=True',
-        'key=iterations.__getitem__',
+        'iterations[path]), reverse=True)',
+        'iterations[path]))',
         'test_resuming/test_checkpoints.py',
     ),
     'checksums are not compared': Fault(
@@ -345,7 +345,10 @@ FAULTS = {
         'test_tools/test_make_shards.py',
     ),
     '--resume is ignored': Fault(
-        'cli/arguments.py', 'cfg.resume = True', 'cfg.resume = False', 'test_tools/test_train_and_test.py -k resumes'
+        'cli/arguments.py',
+        'cfg.resume = bool(found) or',
+        'cfg.resume = False and',
+        'test_tools/test_train_and_test.py -k resumes',
     ),
 }
 
