@@ -22,18 +22,18 @@ MOST_PIXELS = 50_000_000
 NUM_NEIGHBOURS = 8
 _LONGEST_SIDE = 1600  # of what is sent to the browser, in pixels
 _HEIGHT = 360  # of a picture in the page
+_DELETED = (60, 3600)  # seconds: looked for every minute, uploads and pictures an hour old
 _TILES = {'whole image': None, 'tiles of 512 pixels': 512, 'tiles of 1024 pixels': 1024}
 # Raw values of components, so that files are read by the models' own readers; one computation at a time.
 _EVENT: dict[str, Any] = dict(preprocess=False, concurrency_limit=1, concurrency_id='models', show_progress='minimal')
 
 
-def build_page(models: Models, examples: Sequence[Path], seconds_kept: int) -> gr.Blocks:
+def build_page(models: Models, examples: Sequence[Path]) -> gr.Blocks:
     """Return the page.
 
     Args:
         models: What there are tabs for.
         examples: Images to choose from.
-        seconds_kept: After which uploads and pictures are deleted.
     """
     tabs: dict[str, Callable[[], None]] = {}
     if models.detector is not None:
@@ -44,9 +44,7 @@ def build_page(models: Models, examples: Sequence[Path], seconds_kept: int) -> g
         tabs['Reconstruct'] = functools.partial(_reconstruct_tab, models.fcmae, examples)
     if models.neighbours is not None:
         tabs['Nearest neighbours'] = functools.partial(_neighbours_tab, models.neighbours, examples)
-    with gr.Blocks(
-        title='mmcnv2', analytics_enabled=False, delete_cache=(min(60, seconds_kept), seconds_kept)
-    ) as page:
+    with gr.Blocks(title='mmcnv2', analytics_enabled=False, delete_cache=_DELETED) as page:
         gr.Markdown('# mmcnv2')
         for name, fill in tabs.items():
             with gr.Tab(name):
@@ -71,6 +69,10 @@ def _upload(examples: Sequence[Path]) -> gr.Image:
 
     gallery.select(choose, None, [image], api_visibility='private', show_progress='hidden')
     return image
+
+
+def _tiling() -> gr.Radio:
+    return gr.Radio([*_TILES], value=next(iter(_TILES)), label='Predict')
 
 
 def _picture(label: str) -> gr.Image:
@@ -104,7 +106,7 @@ def _with_messages(count: int) -> Callable[[Callable], Callable]:
         @functools.wraps(function)
         def wrapped(upload: dict[str, Any] | None, *args: Any) -> Any:
             if not upload:
-                return [None] * count
+                return [None] * count if count > 1 else None
             try:
                 return function(checked_upload(upload), *args)
             except UnreadableImageError as error:
@@ -148,7 +150,7 @@ def _detect_tab(predictor: Predictor, examples: Sequence[Path]) -> None:
         with gr.Column():
             image = _upload(examples)
             threshold = gr.Slider(0.05, 0.95, value=0.3, step=0.05, label='Lowest score')
-            tiles = gr.Radio([*_TILES], value=next(iter(_TILES)), label='Predict')
+            tiles = _tiling()
         with gr.Column():
             picture, text = _picture('Objects'), gr.Markdown()
 
@@ -174,7 +176,7 @@ def _segment_tab(predictor: Predictor, examples: Sequence[Path]) -> None:
     with gr.Row():
         with gr.Column():
             image = _upload(examples)
-            tiles = gr.Radio([*_TILES], value=next(iter(_TILES)), label='Predict')
+            tiles = _tiling()
         with gr.Column():
             picture, text = _picture('Classes'), gr.Markdown()
 
@@ -231,13 +233,9 @@ def _reconstruct_tab(predictor: Predictor, examples: Sequence[Path]) -> None:
         task.mask = new
         return reconstructed(path)
 
-    # gradio finds the event's data by the annotation of the outer function.
-    def click(upload: dict[str, Any] | None, old: np.ndarray | None, event: gr.SelectData) -> Any:
-        return toggle(upload, old, event)
-
     inputs = [image, ratio, seed]
     gr.on([image.change, ratio.release, seed.change], reconstruct, inputs, outputs, api_name='reconstruct', **_EVENT)
-    masked.select(click, [image, mask], outputs, api_visibility='private', **_EVENT)
+    masked.select(toggle, [image, mask], outputs, api_visibility='private', **_EVENT)
 
 
 def _neighbours_tab(neighbours: Neighbours, examples: Sequence[Path]) -> None:

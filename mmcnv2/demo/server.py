@@ -19,7 +19,6 @@ from mmcnv2.utils.errors import InputError, MissingPackageError
 from .models import Models
 
 _LARGEST_FILE = '100mb'
-_SECONDS_KEPT = 3600
 _NUM_EXAMPLES = 5
 # What gradio's page loads from other hosts: fonts, and a script for pages that embed it.
 _OTHER_HOSTS = re.compile(rb'<(?:link|meta)\b[^>]*https?://[^>]*>|<script\b[^>]*\bsrc="https?://[^>]*>\s*</script>')
@@ -29,7 +28,7 @@ _POLICY = (
 )
 
 
-def serve(models: Models, host: str = '127.0.0.1', port: int = 7860, ready: Callable[[str], None] = print) -> None:
+def serve(models: Models, host: str, port: int) -> None:
     """Serve the page until the process is told to stop (Ctrl-C, SIGTERM).
 
     Uploads and pictures are in a temporary folder that is deleted then, and each of them an hour after it was made.
@@ -38,7 +37,6 @@ def serve(models: Models, host: str = '127.0.0.1', port: int = 7860, ready: Call
         models: What there are tabs for.
         host: Address to listen on.
         port: Port to listen on; 0: one that is free.
-        ready: Called with the URL once the page can be opened.
 
     Raises:
         InputError: The port is in use, or the address is not of this machine.
@@ -60,7 +58,7 @@ def serve(models: Models, host: str = '127.0.0.1', port: int = 7860, ready: Call
 
         from .page import build_page
 
-        page = build_page(models, _write_examples(Path(folder)), _SECONDS_KEPT)
+        page = build_page(models, _write_examples(Path(folder)))
         # As launch() does: without it, any path of this machine would be taken for an upload.
         page.has_launched = True
         gradio.processing_utils.async_ssrf_protected_download = _refuse_url
@@ -78,7 +76,7 @@ def serve(models: Models, host: str = '127.0.0.1', port: int = 7860, ready: Call
             theme=gradio.themes.Default(**fonts),
         )
         server = uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=2))
-        ready(f'{url} (Ctrl-C stops it)')
+        print(f'{url} (Ctrl-C stops it)', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
 

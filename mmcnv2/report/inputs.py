@@ -37,7 +37,6 @@ from mmcnv2.visualization.labels import IGNORED
 
 from .page import Page
 
-SPLITS = ('train', 'val', 'test')
 _COLUMNS = 4
 _LONGER_SIDE = 384  # of a picture in a sheet, in pixels
 
@@ -167,9 +166,8 @@ def _build_loader(cfg: Config, split: str, num_samples: int, seed: int) -> Any:
     settings = cfg.get(f'{split}_dataloader')
     if not settings:
         raise ConfigError(f'config {cfg.filename} has no {split}_dataloader: leave out {split}')
-    settings = copy.deepcopy(settings.to_dict() if isinstance(settings, Config) else dict(settings))
     of_workers = ('persistent_workers', 'prefetch_factor', 'pin_memory', 'worker_init_fn', 'multiprocessing_context')
-    settings = {key: value for key, value in settings.items() if key not in of_workers}
+    settings = {key: value for key, value in copy.deepcopy(settings).items() if key not in of_workers}
     settings['num_workers'] = 0
     if 'batch_size' in settings:
         settings['batch_size'] = min(settings['batch_size'], num_samples)

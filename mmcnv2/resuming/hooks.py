@@ -61,7 +61,8 @@ class AdaptationHook(Hook):
             return
         if is_longer:
             self._change_length(checkpoint, before, now)  # type: ignore[arg-type]
-        is_incomplete = 'optimizer' not in checkpoint or not checkpoint.get('param_schedulers')
+        has_schedules = not runner.param_schedulers or bool(checkpoint.get('param_schedulers'))
+        is_incomplete = 'optimizer' not in checkpoint or not has_schedules
         if is_longer or is_incomplete or self._has_other_lr(runner, checkpoint):
             self._recompute_schedules(runner, checkpoint, now)
 

@@ -150,6 +150,11 @@ def test_the_nearest_image_of_an_embedded_one_is_itself(client, toy_scenes):
     assert cosines == sorted(cosines, reverse=True)
 
 
+def test_an_image_that_is_taken_away_clears_the_results(client):
+    assert client.predict(None, 0.3, 'whole image', api_name='/detect') == (None, None)
+    assert not client.predict(None, api_name='/neighbours')
+
+
 @pytest.mark.parametrize('content', [b'no image', b''], ids=['text', 'empty'])
 def test_what_is_no_image_gets_a_message(client, tmp_path, content):
     (tmp_path / 'a.png').write_bytes(content)
