@@ -28,13 +28,20 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
 
     Args:
         cfg: The config. Without a GPU it is changed, see ``_adapt_to_cpu``; so it is if a scheduler begins after the
-            end of the training, or a hook is None.
+            end of the training, a hook is None, or ``compile`` is set, which ``CompileHook`` does.
 
     Raises:
-        ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks.
+        ConfigError: If the learning rate cannot be scaled as ``auto_scale_lr`` asks, or nothing launched the processes
+            that FSDP shards between.
     """
     scales_lr = (cfg.get('auto_scale_lr') or {}).get('enable', False)
-    if scales_lr and cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
+    strategy = str((cfg.get('strategy') or {}).get('type', ''))
+    if strategy.endswith('FSDPStrategy') and cfg.get('launcher', 'none') == 'none':
+        raise ConfigError(
+            f'strategy.type={strategy} shards between processes: start it with tools/dist_train.sh CONFIG GPUS, or '
+            'leave out runner_type and strategy'
+        )
+    if scales_lr and strategy == 'DeepSpeedStrategy':
         raise ConfigError(
             'DeepSpeedStrategy does not scale the learning rate by itself: instead of auto_scale_lr, set '
             'optim_wrapper.optimizer.lr to its value x images of a step / auto_scale_lr.base_batch_size'
@@ -43,6 +50,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         _adapt_to_cpu(cfg)
     _leave_out_late_schedulers(cfg)
     _leave_out_hooks(cfg)
+    _compile_by_hook(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
@@ -62,6 +70,14 @@ def _leave_out_hooks(cfg: Config) -> None:
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in own]:
         del hooks[name]
+
+
+def _compile_by_hook(cfg: Config) -> None:
+    """Replace ``compile``, with which MMEngine compiles the training step as a whole, by ``CompileHook``."""
+    if (settings := cfg.pop('compile', None)) is None or settings is False:
+        return
+    hook = dict(type='mmcnv2.CompileHook', **({} if settings is True else settings))
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def _count_accumulation(runner: Runner | FlexibleRunner, iterations: int) -> None:
@@ -94,7 +110,7 @@ def _adapt_to_cpu(cfg: Config) -> None:
         _set_variables_of_torchrun()
     if launcher in ('pytorch', 'slurm'):
         torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        _adapt_model_wrapper(cfg)
         _replace_sync_bn(cfg.model)
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
@@ -104,6 +120,16 @@ def _adapt_to_cpu(cfg: Config) -> None:
         # MMEngine would compute all of the model in bfloat16, which mmcv's operators do not know.
         if loop.pop('fp16', False):
             warnings.warn(f'no GPU: {split}_cfg.fp16 is ignored, evaluating in fp32', stacklevel=2)
+
+
+def _adapt_model_wrapper(cfg: Config) -> None:
+    """Wrap the model as MMEngine does, or as the config says, but on no GPU."""
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    if 'DistributedDataParallel' in str(wrapper['type']):
+        wrapper['device_ids'] = None
+    cfg.model_wrapper_cfg = wrapper
 
 
 def _adapt_mixed_precision(optim_wrapper: dict) -> None:

@@ -70,7 +70,7 @@ def check_settings(cfg: Config) -> None:
         ConfigError: Names the setting, the component and the nearest right key or type.
     """
     _check_names(cfg)
-    _check_averaging(cfg)
+    _check_strategy(cfg)
     for split in _LOOPS:
         if loader := cfg.get(f'{split}_dataloader'):
             _check_arguments(f'{split}_dataloader', DataLoader, loader, _DATALOADER_KEYS)
@@ -105,18 +105,27 @@ def _check_names(cfg: Config) -> None:
             raise ConfigError(f'{key}: no such setting; did you mean {nearest[0]}?')
 
 
-def _check_averaging(cfg: Config) -> None:
-    """Check that EMAHook is not used with FlexibleRunner, which loads before its hooks are ready."""
+def _check_strategy(cfg: Config) -> None:
+    """Check for what does not go with FlexibleRunner, which loads before its hooks are ready, and with FSDP."""
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return
     hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
     hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(cfg.get('custom_hooks') or [])}
     for setting, hook in hooks.items():
         kind = hook.get('type', '') if isinstance(hook, Mapping) else type(hook)
         name = kind if isinstance(kind, str) else kind.__name__
-        if cfg.get('runner_type') == 'FlexibleRunner' and name.rpartition('.')[2] == 'EMAHook':
+        if name.rpartition('.')[2] == 'EMAHook':
             raise ConfigError(
                 f'{setting}: EMAHook does not work with runner_type=FlexibleRunner, which could neither resume nor '
                 'load_from: leave out the hook, or runner_type and strategy'
             )
+    is_fsdp = str((cfg.get('strategy') or {}).get('type')).endswith('FSDPStrategy')
+    if is_fsdp and (cfg.get('optim_wrapper') or {}).get('clip_grad'):
+        # The norm would be that of a process's shard.
+        raise ConfigError(
+            'optim_wrapper.clip_grad: FSDPStrategy cannot clip gradients: set it to None, or train with DDP (without '
+            'runner_type and strategy)'
+        )
 
 
 def _runner_settings() -> set[str]:

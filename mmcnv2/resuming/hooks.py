@@ -7,9 +7,11 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
 
 from mmcnv2.utils.errors import InputError
 
@@ -25,6 +27,7 @@ class AdaptationHook(Hook):
     - Where ``auto_scale_lr`` asks for another learning rate than the checkpoint's, the schedules start from that.
     - Where the checkpoint has no schedulers (``save_param_scheduler=False``), they are computed up to its position.
     - Gradients that were accumulated for a step are left out if the number of iterations of a step has changed.
+    - The optimizer's state of a training with FSDP has the names of parameters; it gets the numbers of this optimizer.
 
     A checkpoint that none of this applies to is left as it is.
 
@@ -59,6 +62,8 @@ class AdaptationHook(Hook):
                     'FlexibleRunner, resume with as many processes and the same batch size'
                 )
             return
+        if checkpoint.get('optimizer', {}).get('state'):
+            _number_parameters(runner, checkpoint)
         if is_longer:
             self._change_length(checkpoint, before, now)  # type: ignore[arg-type]
         has_schedules = not runner.param_schedulers or bool(checkpoint.get('param_schedulers'))
@@ -163,6 +168,17 @@ def is_validation_due(loop: Any) -> bool:
         position, end = loop.epoch, loop.max_epochs
     loop._decide_current_val_interval()
     return position >= loop.val_begin and (position % loop.val_interval == 0 or position == end)
+
+
+def _number_parameters(runner: Runner, checkpoint: dict) -> None:
+    """Name the parameters in the state of one optimizer by numbers, as torch does."""
+    optimizer, model = runner.optim_wrapper.optimizer, runner.model
+    model = model.module if is_model_wrapper(model) else model
+    saved = checkpoint['optimizer']
+    numbered = FullyShardedDataParallel.rekey_optim_state_dict(
+        saved, OptimStateKeyType.PARAM_ID, model, optim=optimizer
+    )
+    checkpoint['optimizer'] = saved | numbered
 
 
 def _all_schedulers(schedulers: Any) -> Iterator[Any]:

@@ -100,3 +100,43 @@ def test_hooks_that_are_none_are_left_out(tmp_path):
     cfg = Config(dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none', default_hooks=hooks))
     names = {type(hook).__name__ for hook in build_runner(cfg).hooks}
     assert {'PreemptionHook', 'LoggerHook'} <= names and not {'IterTimerHook', 'NonFiniteHook'} & names
+
+
+@pytest.mark.parametrize(('value', 'expected'), [(True, {}), (dict(backend='eager'), dict(backend='eager'))])
+def test_compile_is_a_hook(tmp_path, value, expected):
+    """MMEngine's compiles the training step as a whole; see test_hooks/test_compile.py for what ours does."""
+    given = dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none', compile=value)
+    runner = build_runner(Config(given))
+    (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == 'CompileHook')
+    assert hook.kwargs == expected and 'compile' not in runner.cfg
+
+
+def test_compile_that_is_off(tmp_path):
+    given = dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none', compile=False)
+    assert 'CompileHook' not in {type(hook).__name__ for hook in build_runner(Config(given)).hooks}
+
+
+@pytest.mark.parametrize(
+    ('settings', 'expected'),
+    [
+        ({}, dict(type='MMDistributedDataParallel', find_unused_parameters=False, broadcast_buffers=False)),
+        (dict(find_unused_parameters=True), dict(find_unused_parameters=True)),
+        (dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', static_graph=True)), dict(static_graph=True)),
+        (dict(model_wrapper_cfg=dict(type='MMSeparateDistributedDataParallel')), dict(device_ids=None)),
+    ],
+)
+def test_the_wrapper_of_the_config_without_a_gpu(monkeypatch, settings, expected):
+    """As MMEngine has it, but on no GPU."""
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
+    given = dict(model=dict(type='SmallModel'), launcher='pytorch', runner_type='RunnerThatKeepsItsConfig', **settings)
+    wrapper = build_runner(Config(given)).cfg.model_wrapper_cfg
+    assert wrapper.device_ids is None and {key: wrapper[key] for key in expected} == expected
+
+
+FSDP = 'configs/fcmae/fcmae_convnextv2-huge_64xb64-fsdp-amp-coslr-1600e_in1k.py'
+
+
+def test_fsdp_needs_processes(root):
+    cfg = Config.fromfile(root / FSDP)
+    with pytest.raises(ConfigError, match=r'shards between processes: start it with tools/dist_train\.sh CONFIG GPUS'):
+        build_runner(cfg)

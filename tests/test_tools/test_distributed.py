@@ -157,6 +157,18 @@ def test_fsdp_resumes(root, fcmae, fsdp, tmp_path):
     assert_same_weights(tmp_path, fsdp)
 
 
+def test_fsdp_continues_without_and_back(root, fcmae, fsdp, one_process, tmp_path):
+    """A checkpoint is one of the training, however that is distributed: the optimizer's state is found in either."""
+    arguments = ['--work-dir', tmp_path / 'one', '--resume', fsdp / 'epoch_3.pth']
+    launch_forked(root, 'tools/train.py', fcmae, *arguments)
+    assert_same_weights(tmp_path / 'one', one_process)
+    arguments = ['--work-dir', tmp_path / 'sharded', '--resume', one_process / 'epoch_3.pth', '--cfg-options', *FSDP]
+    launch_forked(root, 'tools/train.py', fcmae, *arguments, processes=2)
+    assert_same_weights(tmp_path / 'sharded', one_process)
+    for name in ('one', 'sharded'):
+        assert [record['step'] for record in scalars(tmp_path / name)] == list(range(7, 13))
+
+
 def test_slurm_train(root, fcmae, one_process, tmp_path):
     command = ['tools/slurm_train.sh', 'gpus', 'fcmae', fcmae, '--work-dir', tmp_path, '--cfg-options', HALF]
     env = dict(GPUS='2', SRUN_ARGS='--gres=none --time=60')

@@ -124,11 +124,17 @@ def test_other_classes(root, other_classes, averaged, tmp_path, how):
         assert [key.rpartition('.')[0] for key in differ[::2]] == fresh and len(differ) == 4
 
 
-def test_averages_of_a_strategy_are_refused(root, config, averaged):
+def test_what_a_strategy_cannot_do_is_refused(root, config, averaged):
+    """In one line and before anything is built: averages, clipping, one process alone."""
     arguments = ['tools/train.py', config, '--cfg-options', *SHARDED, f'load_from={averaged}/iter_4.pth']
     assert_refused(
         run_forked(root, *arguments), 'custom_hooks.0: EMAHook does not work with runner_type=FlexibleRunner'
     )
+    clipping = ['custom_hooks=[]', 'optim_wrapper.clip_grad.max_norm=1.0']
+    done = run_forked(root, *arguments, *clipping)
+    assert_refused(done, 'optim_wrapper.clip_grad: FSDPStrategy cannot clip gradients: set it to None')
+    done = run_forked(root, *arguments, 'custom_hooks=[]', 'optim_wrapper.clip_grad=None')
+    assert_refused(done, 'FSDPStrategy shards between processes: start it with tools/dist_train.sh CONFIG GPUS')
 
 
 @pytest.mark.parametrize('way', ['test', 'resume'])

@@ -6,12 +6,11 @@ from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.dist import is_main_process
 from mmengine.optim import BaseOptimWrapper
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from mmcnv2.models.backbones import Block
 from mmcnv2.registry import STRATEGIES
-from mmcnv2.utils.errors import InputError
 from mmcnv2.utils.files import written_whole
 
 from ..console import BriefConsole
@@ -51,13 +50,7 @@ class FSDPStrategy(BriefConsole, MMEngineFSDPStrategy):
         super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> BaseOptimWrapper:
-        """See MMEngine.
-
-        Raises:
-            ValueError: If ``clip_grad`` is set, which would take the norm of a process's shard for the gradient's.
-        """
-        if isinstance(optim_wrapper, dict) and optim_wrapper.get('clip_grad'):
-            raise InputError('FSDPStrategy cannot clip gradients: remove optim_wrapper.clip_grad, or train with DDP')
+        """See MMEngine. Gradients must not be clipped, see ``preflight``."""
         assert model is not None  # MMEngine passes it; the argument is optional in its signature only
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             return super().build_optim_wrapper(optim_wrapper, model)
@@ -72,9 +65,14 @@ class FSDPStrategy(BriefConsole, MMEngineFSDPStrategy):
         return dict(super().optim_state_dict(), base_param_settings=self.optim_wrapper.base_param_settings)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load what ``optim_state_dict`` returned (MMEngine calls torch with the arguments in an outdated order)."""
+        """Load what ``optim_state_dict`` returned (MMEngine calls torch with the arguments in an outdated order).
+
+        The state of a training without shards is loaded, too: it has numbers instead of names.
+        """
         base_param_settings = state_dict.pop('base_param_settings')
-        sharded = FullyShardedDataParallel.optim_state_dict_to_load(
-            self.model, self.optim_wrapper.optimizer, state_dict
+        optimizer = self.optim_wrapper.optimizer
+        state_dict = FullyShardedDataParallel.rekey_optim_state_dict(
+            state_dict, OptimStateKeyType.PARAM_NAME, self.model, optim=optimizer
         )
+        sharded = FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict)
         self.optim_wrapper.load_state_dict(dict(sharded, base_param_settings=base_param_settings))

@@ -109,7 +109,8 @@ class ConvNeXtBase(BaseModule):
         arch: A name in ``architectures``, or ``dict(depths=(...), channels=(...))`` with four numbers each.
         in_channels: Channels of the images.
         drop_path_rate: Stochastic depth of the last block, in [0, 1); it grows linearly from 0 over all blocks.
-        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32, in that order.
+        out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32, in that order. What comes after
+            the last of them is neither computed nor trained.
         out_norm: Whether returned maps pass through a LayerNorm ``norm{i}``. Dense prediction uses it, FCMAE does not.
         frozen_stages: Stages whose parameters stay fixed: -1 none, 0 the stem, k >= 1 the stem and the first k stages
             with their output norms.
@@ -223,9 +224,11 @@ class ConvNeXtBase(BaseModule):
         return key.startswith('norm')
 
     def _freeze_stages(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        frozen: list[nn.Module] = [self.downsample_layers[0]]
+        # What no output needs has no gradients: processes that wait for each other's would wait for ever.
+        first_unused = max(self.out_indices) + 1
+        frozen: list[nn.Module] = [*self.downsample_layers[first_unused:], *self.stages[first_unused:]]
+        if self.frozen_stages >= 0:
+            frozen.append(self.downsample_layers[0])
         for i in range(self.frozen_stages):
             frozen += [self.downsample_layers[i], self.stages[i]]
             if self.out_norm and i in self.out_indices:

@@ -38,7 +38,7 @@ def test_the_part_is_compiled_and_nothing_else_changes(tmp_path):
 @pytest.mark.parametrize(
     ('submodule', 'message'),
     [
-        ('backbone', "the model has no 'backbone', but .*layers"),
+        (None, "the model has no 'backbone', but .*layers"),
         ('layers', 'torch leaves a Sequential of its own as it is'),
     ],
 )

@@ -163,6 +163,18 @@ def test_drop_path_drops_the_branch_of_whole_samples():
     torch.testing.assert_close(out[~dropped], (x + 2 * branch)[~dropped], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('out_indices', [(0,), (0, 1), (2,), (0, 3)])
+def test_what_no_output_needs_is_not_trained(out_indices):
+    """Processes wait for the gradients of every parameter that has any (DistributedDataParallel)."""
+    model = build_backbone(out_indices=out_indices).train()
+    assert set(model.state_dict()) >= {'stages.3.0.dwconv.weight', 'downsample_layers.3.1.weight'}
+    weighted_sum(model(torch.randn(2, 3, 64, 64))).backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    stages = {name.split('.')[1] for name in trained if name.startswith('stages.')}
+    assert stages == {str(i) for i in range(max(out_indices) + 1)}
+
+
 FROZEN = {
     -1: (),
     0: ('downsample_layers.0.',),
