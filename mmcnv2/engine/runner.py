@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
+from mmcnv2.resuming import EvaluationSeedHook
 from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.processor import multiplies_bfloat16
 
@@ -54,6 +55,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     if scales_lr:
         _count_accumulation(runner, cfg.optim_wrapper.get('accumulative_counts', 1))
+    runner.register_hook(EvaluationSeedHook())
     runner.register_hook(SummaryHook())
     runner.register_hook(ConstantTargetsHook())
     runner.register_hook(CurvesHook())

@@ -8,6 +8,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from mmcnv2.utils.errors import ConfigError
@@ -94,7 +95,9 @@ def _norms_of_one_position(model: nn.Module | dict) -> Iterator[str]:
         for key, child in children:
             is_pooled |= isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1))
             for inner, layer in child.named_modules():
-                if is_pooled and isinstance(layer, nn.BatchNorm2d) and layer.training:
+                # Also of MMEngine's kind, which takes the place of SyncBN in one process.
+                is_own = isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
+                if is_pooled and is_own and layer.training:
                     yield '.'.join(part for part in (name, key, inner) if part)
 
 

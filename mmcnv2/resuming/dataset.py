@@ -32,11 +32,16 @@ class SeededDataset(Dataset):
         return getattr(self.dataset, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute of the other dataset, as hooks do that switch its pipeline, unless it is of this one."""
+        """Set an attribute of the other dataset, as hooks do that switch its pipeline, unless it is of this one.
+
+        Where that is a wrapper (``RepeatDataset``, ``ConcatDataset``...) without such an attribute, it is set in what
+        it wraps.
+        """
         if name in ('dataset', '_in_progress'):
             super().__setattr__(name, value)
-        else:
-            setattr(self.dataset, name, value)
+            return
+        for dataset in _with_attribute(self.dataset, name) or [self.dataset]:
+            setattr(dataset, name, value)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -54,3 +59,10 @@ class SeededDataset(Dataset):
         """Return the files of the samples that workers are reading, or were reading when they died."""
         infos = [self.dataset.get_data_info(index) for index in self._in_progress.indices()]
         return [info['img_path'] for info in infos if 'img_path' in info]
+
+
+def _with_attribute(dataset: Any, name: str) -> list[Any]:
+    if hasattr(dataset, name):
+        return [dataset]
+    wrapped = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    return [one for inner in wrapped if inner is not None for one in _with_attribute(inner, name)]

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
@@ -15,7 +15,10 @@ from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
 
 from mmcnv2.utils.errors import InputError
 
+from .seeding import seed_random_numbers
+
 EPOCH_LENGTH, ACCUMULATION, VALIDATED = 'epoch_length', 'accumulative_counts', 'validated_iter'
+EARLY_STOPPING = 'early_stopping'
 
 
 class AdaptationHook(Hook):
@@ -139,6 +142,19 @@ class AdaptationHook(Hook):
             old.update({key: new[key] for name in names for key in (name, f'initial_{name}') if key in new})
 
 
+class EvaluationSeedHook(Hook):
+    """A hook that seeds the random numbers of every batch of a validation or a test: FCMAE's masks.
+
+    They are the same in every validation, in a run that goes on, and in the test of a checkpoint.
+    """
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed."""
+        seed_random_numbers(runner.seed, batch_idx)  # samples and iterations of a training have longer keys
+
+    before_test_iter = before_val_iter
+
+
 class MissedValidationHook(Hook):
     """A hook that runs the validation of the position that a run continues from, if it was due and did not end.
 
@@ -157,6 +173,21 @@ class MissedValidationHook(Hook):
             return
         print_log(f'Making up for the validation at iteration {loop.iter}', 'current')
         runner.val_loop.run()
+
+
+class EarlyStoppingStateHook(Hook):
+    """A hook that keeps in checkpoints what ``EarlyStoppingHook`` has counted; MMEngine starts to count again."""
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state of each, if there is one."""
+        if states := [(float(hook.best_score), hook.wait_count) for hook in _early_stopping(runner)]:
+            checkpoint[EARLY_STOPPING] = states
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Restore it, in a run that goes on."""
+        if runner._resume:
+            for hook, state in zip(_early_stopping(runner), checkpoint.get(EARLY_STOPPING, ()), strict=False):
+                hook.best_score, hook.wait_count = state
 
 
 def is_validation_due(loop: Any) -> bool:
@@ -179,6 +210,10 @@ def _number_parameters(runner: Runner, checkpoint: dict) -> None:
         saved, OptimStateKeyType.PARAM_ID, model, optim=optimizer
     )
     checkpoint['optimizer'] = saved | numbered
+
+
+def _early_stopping(runner: Runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
 
 def _all_schedulers(schedulers: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner, loops
 from mmcnv2.registry import LOOPS
 from mmcnv2.utils.errors import InputError, TrainingStopped
 
-from .hooks import AdaptationHook, MissedValidationHook
+from .hooks import AdaptationHook, EarlyStoppingStateHook, MissedValidationHook
 from .seeding import iteration_key, seed_random_numbers
 from .workers import death_of_worker, protect_workers
 
@@ -36,6 +36,7 @@ class _SeededLoop(_Loop):
         super().__init__(runner, dataloader, *args, **kwargs)
         protect_workers(self.dataloader, 'train_dataloader')
         runner.register_hook(AdaptationHook())
+        runner.register_hook(EarlyStoppingStateHook())
         runner.register_hook(MissedValidationHook())
         batches = self.dataloader.batch_sampler
         self._sampler = batches.sampler if self.dataloader.batch_size is None else self.dataloader.sampler

@@ -51,8 +51,13 @@ def read_log(work_dir: str | Path) -> RunLog:
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         run = list(_records(file.read_text(encoding='utf-8').splitlines()))
         if run:
-            start = next((iteration for iteration, *_ in run if iteration), 0)
-            records = [one for one in records if one[0] < start] + run
+            start = next((iteration for iteration, *_ in run if iteration), math.inf)
+            records = [one for one in records if one[0] < start]
+            before = records[-1][0] if records else 0
+            for iteration, is_training, record in run:
+                # One that is made up for comes first, and its step is its iteration, or its epoch.
+                position = iteration or max(before, record.get('step', 0))
+                records.append((position, is_training, record))
     if not records:
         raise MissingFileError(f'{work_dir}: no run has logged anything there (expected */vis_data/scalars.json)')
     log = RunLog()

@@ -5,6 +5,7 @@ import torch
 from helpers.small_run import build_runner
 from mmcv.cnn import ConvModule
 from mmengine.dataset import BaseDataset
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS
 from torch import nn
 
@@ -76,6 +77,9 @@ def test_batches_of_one_image_and_batch_norm(tmp_path):
     one = loader(batch_size=1)
     with pytest.raises(ConfigError, match=r'head\.1\.bn is a batch norm of maps .*batch_size to 2 or more'):
         check_loaders(with_head(build_runner(tmp_path / 'a', dataloader=one), pooled('BN')), ('train',))
+    reverted = revert_sync_batchnorm(pooled('SyncBN'))  # as MMEngine does in one process
+    with pytest.raises(ConfigError, match=r'head\.1\.bn is a batch norm of maps'):
+        check_loaders(with_head(build_runner(tmp_path / 'c', dataloader=one), reverted), ('train',))
     last = loader(batch_size=4, drop_last=False)  # 13 images: 4, 4, 4, 1
     with pytest.raises(ConfigError, match=r'last of 13 images in batches of 4 is alone\. Set .*drop_last=True'):
         check_loaders(

@@ -208,7 +208,12 @@ SWITCHES = {
 @pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ('name', 'wrapped'),
-    [*((name, False) for name in SWITCHES), ('mmpretrain.SwitchRecipeHook', True)],  # mmdet's: the outermost only
+    [
+        *((name, None) for name in SWITCHES),
+        ('mmpretrain.SwitchRecipeHook', 'RepeatDataset'),
+        ('mmdet.PipelineSwitchHook', 'RepeatDataset'),
+        ('mmdet.PipelineSwitchHook', 'ConcatDataset'),
+    ],
 )
 @pytest.mark.parametrize('resumed_at', [None, 8], ids=['whole', 'resumed'])
 def test_hooks_that_switch_the_pipeline(tmp_path, monkeypatch, workers, name, wrapped, resumed_at):
@@ -223,8 +228,10 @@ def test_hooks_that_switch_the_pipeline(tmp_path, monkeypatch, workers, name, wr
             seen[runner.iter + 1] = torch.stack(data_batch['inputs']).unique().tolist()
 
     dataset = dict(type='WithPipeline', pipeline=[dict(type='Constant', value=1)])
-    if wrapped:
+    if wrapped == 'RepeatDataset':
         dataset = dict(type='RepeatDataset', times=1, dataset=dataset)
+    if wrapped == 'ConcatDataset':
+        dataset = dict(type='ConcatDataset', datasets=[dict(dataset, indices=6)] * 2)
     options = dict(dataloader=dict(dataset=dataset, num_workers=workers, persistent_workers=workers > 0))
     options['hooks'] = [dict(type=name, **SWITCHES[name]), dict(type='Seen')]
     if resumed_at:

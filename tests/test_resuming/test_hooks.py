@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS, METRICS
 
 from mmcnv2.engine.hooks import Preempted
-from mmcnv2.resuming import newest_whole_checkpoint
+from mmcnv2.resuming import EvaluationSeedHook, newest_whole_checkpoint
 from mmcnv2.utils.errors import InputError
 
 WARMUP = dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=1, convert_to_iter_based=True)
@@ -232,3 +232,42 @@ def test_only_the_best_is_there(tmp_path):
     content = torch.load(best, weights_only=False)
     torch.save(content | dict(meta=dict(iter=1)), tmp_path / 'iter_1.pth')
     assert newest_whole_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_1.pth')  # it has the optimizer
+
+
+@pytest.mark.parametrize('resumed_at', [6, 12], ids=['after the first', 'after the second'])
+def test_early_stopping_goes_on_counting(tmp_path, resumed_at):
+    """It stops at the third of four validations: none is greater by 100 than the first, and it waits for two."""
+    options = dict(with_validation(), iterations=24)
+    options['loop'] = dict(val_interval=6)
+
+    def validations(name, **more):
+        recorder = ValidationRecorder()
+        stopping = dict(type='EarlyStoppingHook', monitor='number', rule='greater', min_delta=100, patience=2)
+        build_runner(tmp_path / name, hooks=[recorder, stopping], **options, **more).train()
+        return recorder.done
+
+    assert validations('whole') == [6, 12, 18]
+    start = tmp_path / f'whole/iter_{resumed_at + 1}.pth'  # its validations are behind it
+    assert validations('on', resume_from=start) == list(range(resumed_at + 6, 19, 6))
+
+
+def test_evaluations_draw_the_same_numbers(tmp_path):
+    """In a validation, in that of a run that goes on, and in a test: FCMAE draws its masks then."""
+    drawn = []
+
+    class Drawing(Hook):
+        priority = 'LOWEST'
+
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            drawn.append((batch_idx, torch.rand(()).item()))
+
+        before_test_iter = before_val_iter
+
+    options = dict(with_validation(), iterations=12, hooks=[EvaluationSeedHook(), Drawing()])
+    options['loop'] = dict(val_interval=6)
+    more = options['more']
+    more |= dict(test_dataloader=more['val_dataloader'], test_cfg=dict(), test_evaluator=more['val_evaluator'])
+    runner = build_runner(tmp_path, **options)
+    runner.train()
+    runner.test()
+    assert len(drawn) == 9 and len(set(drawn)) == 3  # three batches, twice validated and once tested

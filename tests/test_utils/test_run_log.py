@@ -41,6 +41,15 @@ def test_resumed_run_replaces_what_followed(tmp_path):
     assert list(log.training) == ['loss', 'lr', 'time']
 
 
+@pytest.mark.parametrize(('first', 'second'), [(20, 40), (1, 2)], ids=['by iteration', 'by epoch'])
+def test_resumed_run_that_begins_with_a_validation(tmp_path, first, second):
+    """The one that was interrupted; a validation says its iteration or its epoch."""
+    write(tmp_path, '20260101_000000', trained(10, 5.0), trained(20, 4.0))
+    validated = dict(mIoU=50.0, step=first), trained(30, 3.0), trained(40, 2.0), dict(mIoU=60.0, step=second)
+    write(tmp_path, '20260102_000000', *validated)
+    assert read_log(tmp_path).validation == {'mIoU': [(20, 50.0), (40, 60.0)]}
+
+
 def test_new_run_in_an_old_folder(tmp_path):
     write(tmp_path, '20260101_000000', trained(10, 5.0), trained(20, 4.0))
     write(tmp_path, '20260102_000000', trained(10, 3.0))
