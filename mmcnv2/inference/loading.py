@@ -27,14 +27,14 @@ def load_predictor(what: str, given: Sequence[str], **settings: Any) -> Predicto
         raise InputError(f'{what} takes a config and a checkpoint, or a work dir, got {len(given)} values')
     if len(given) == 1 and not given[0].endswith('.onnx'):
         given = _of_work_dir(what, given[0], settings.get('allow_pickle', False))
-    return Predictor(*given, **settings)
+    config, checkpoint = given if len(given) == 2 else (given[0], None)
+    return Predictor(config, checkpoint, **settings)
 
 
 def _of_work_dir(what: str, given: str, allow_pickle: bool) -> tuple[str, str]:
     if not Path(given).is_dir():
         raise MissingFileError(
-            f'{what} {given}: no such work dir; give one (make quickstart makes some), or a '
-            'config and a checkpoint'
+            f'{what} {given}: no such work dir; give one (make quickstart makes some), or a config and a checkpoint'
         )
     checkpoint = newest_whole_checkpoint(given, allow_pickle=allow_pickle)
     if checkpoint is None:
