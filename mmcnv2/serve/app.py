@@ -86,13 +86,14 @@ def build_app(predictor: Predictor, worker: Worker, settings: Settings, metrics:
                 503, f'{settings.max_requests} requests are being answered: try again', headers={'Retry-After': '1'}
             )
         async with slots:
-            name, data = await read_upload(request, settings)
-            size = await run_in_threadpool(checked_size, data, settings.max_pixels)
-            first_label = getattr(task, 'first_label', 0)
-            finish = functools.partial(answer_of, format=format, name=name, first_label=first_label)
-            job = Job(data, size, default_threshold if threshold is None else threshold, finish)
-            del data  # the job forgets it once it is decoded
-            answer = await _answer(job, worker, request)
+            with metrics.open_requests.track_inprogress():
+                name, data = await read_upload(request, settings)
+                size = await run_in_threadpool(checked_size, data, settings.max_pixels)
+                first_label = getattr(task, 'first_label', 0)
+                finish = functools.partial(answer_of, format=format, name=name, first_label=first_label)
+                job = Job(data, size, default_threshold if threshold is None else threshold, finish)
+                del data  # the job forgets it once it is decoded
+                answer = await _answer(job, worker, request)
         return Response(answer.body, media_type=answer.media_type)
 
     @app.get('/health', responses={503: ERRORS[503]})

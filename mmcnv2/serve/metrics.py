@@ -14,6 +14,7 @@ class Metrics:
 
     Attributes:
         requests: By ``path`` and ``status``; 499 of clients that went away.
+        open_requests: Images that were accepted and are not answered yet.
         seconds: From the head of a request to the end of its answer, by ``path``.
         batch_sizes: Images that the model computed at once.
         model_seconds: Of each batch, the model alone: without reading the images and writing the answers.
@@ -22,6 +23,9 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter('mmcnv2_requests', 'Answered requests', ('path', 'status'), registry=self._registry)
+        self.open_requests = Gauge(
+            'mmcnv2_open_requests', 'Images accepted and not answered yet', registry=self._registry
+        )
         self.seconds = Histogram(
             'mmcnv2_request_seconds', 'Request to answer', ('path',), buckets=_SECONDS, registry=self._registry
         )

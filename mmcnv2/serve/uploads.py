@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 
 from fastapi import HTTPException
 from PIL import Image
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -64,8 +65,8 @@ async def _file_of_form(request: Request, body: bytes) -> tuple[str, bytes]:
 
     try:
         form = await _InMemory(request.headers, stream(), max_files=1, max_fields=0).parse()
-    except MultiPartException as error:
-        raise HTTPException(400, f'the form must hold one file and nothing else: {error.message}') from error
+    except (MultiPartException, FormParserError) as error:  # what is too much, what is broken
+        raise HTTPException(400, f'the form must hold one file and nothing else: {error}') from error
     files = [value for value in form.values() if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, 'the form has no file: send the image as file, in a field of any name')

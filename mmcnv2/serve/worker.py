@@ -5,7 +5,8 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Predict until told to stop."""
         finished: Future | None = None
+        batch: list[Job] = []
         try:
             with ThreadPoolExecutor(1, thread_name_prefix='answers') as finisher, torch.inference_mode():
                 while batch := self._take():
@@ -115,8 +117,8 @@ class Worker(threading.Thread):
         finally:
             with self._changed:
                 self._is_open = False
-                for job in self._waiting:
-                    if job.answer.set_running_or_notify_cancel():
+                for job in (*batch, *self._waiting):
+                    with suppress(InvalidStateError):  # it has an answer, or nobody waits for one
                         job.answer.set_exception(WorkerDied())
                 self._waiting.clear()
 
