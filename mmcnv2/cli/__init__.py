@@ -22,7 +22,14 @@ GROUPS = {
     'weights': ('convert', 'export', 'publish'),
     'data': ('init', 'stats', 'make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
-        *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
+        *(
+            'get-flops',
+            'benchmark-pretrain',
+            'benchmark-backbone',
+            'benchmark-data',
+            'benchmark-ddp',
+            'benchmark-serve',
+        ),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
     ),
 }

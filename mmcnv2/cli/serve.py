@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--max-requests', type=int, default=128, help='answered at a time; more get 503 (default: 128)'
     )
-    parser.add_argument('--max-mb', type=float, default=20, help='megabytes of a request (default: 20)')
-    parser.add_argument('--max-megapixels', type=float, default=25, help='of an image (default: 25)')
+    parser.add_argument('--max-mb', type=int, default=20, help='megabytes of a request (default: 20)')
+    parser.add_argument('--max-megapixels', type=int, default=25, help='of an image (default: 25)')
     parser.add_argument(
         '--drain', type=int, default=30, metavar='SECONDS', help='to answer what is accepted at SIGTERM (default: 30)'
     )
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
         max_batch=args.max_batch,
         max_wait=args.max_wait / 1000,
         max_requests=args.max_requests,
-        max_bytes=int(args.max_mb * 1e6),
-        max_pixels=int(args.max_megapixels * 1e6),
+        max_bytes=args.max_mb * 1_000_000,
+        max_pixels=args.max_megapixels * 1_000_000,
         drain_seconds=args.drain,
         token=read_token(args.token_file),
     )

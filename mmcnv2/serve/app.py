@@ -89,8 +89,7 @@ def build_app(predictor: Predictor, worker: Worker, settings: Settings, metrics:
             with metrics.open_requests.track_inprogress():
                 name, data = await read_upload(request, settings)
                 size = await run_in_threadpool(checked_size, data, settings.max_pixels)
-                first_label = getattr(task, 'first_label', 0)
-                finish = functools.partial(answer_of, format=format, name=name, first_label=first_label)
+                finish = functools.partial(answer_of, format=format, name=name, first_label=task.first_label)
                 job = Job(data, size, default_threshold if threshold is None else threshold, finish)
                 del data  # the job forgets it once it is decoded
                 answer = await _answer(job, worker, request)
@@ -195,7 +194,7 @@ async def _parameter_error(request: Request, error: Any) -> JSONResponse:
     known = ', '.join(Parameters.model_fields)
     if first['type'] == 'extra_forbidden':
         return _error(400, f'there is no parameter {name!r}, only {known}')
-    return _error(400, f'{name}={first["input"]}: {first["msg"]}')
+    return _error(400, f'{name}={str(first["input"])[:100]}: {first["msg"]}')
 
 
 async def _program_error(request: Request, error: Exception) -> JSONResponse:

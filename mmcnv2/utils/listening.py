@@ -4,8 +4,6 @@ import socket
 
 from .errors import InputError
 
-_BACKLOG = 1024  # connections that wait to be accepted while the process is busy
-
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens already, so that who reads its URL can connect at once.
@@ -22,7 +20,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(_BACKLOG)
+        listening.listen()
     except (OSError, OverflowError) as error:
         listening.close()
         raise InputError(f'--host {host} --port {port} cannot be used: {error}; choose another port') from error

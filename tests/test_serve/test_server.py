@@ -4,12 +4,14 @@ import contextlib
 import http.client
 import io
 import json
+import multiprocessing
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +25,7 @@ from helpers.recipes import recipe_with_weights
 from PIL import Image
 
 from mmcnv2.apis import Predictor
-from mmcnv2.serve import Settings
+from mmcnv2.serve import Settings, serve
 from mmcnv2.serve.settings import read_token
 from mmcnv2.utils.errors import InputError
 
@@ -176,6 +178,59 @@ def test_sigterm_answers_what_was_accepted(server, images):
     with pytest.raises(OSError):
         server.request('GET', '/health')
     assert list(server.folder.glob('mmcnv2-serve-*')) == []
+
+
+class Stuck:
+    """A predictor whose model never comes back."""
+
+    writes = ('json',)
+    first_label = 0
+
+    def __init__(self):
+        self.task = self.model = self
+
+    def read(self, path):
+        return np.zeros((4, 4, 3), np.uint8)
+
+    def prepare(self, given):
+        pass
+
+    def shape(self, given):
+        return given.pixels.shape
+
+    def predict(self, batch):
+        time.sleep(3600)
+
+
+@pytest.mark.slow
+def test_the_time_to_drain_has_an_end(tmp_path, monkeypatch):
+    """In a fork, which need not load anything."""
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    arguments = (Stuck(), '127.0.0.1', port, Settings(drain_seconds=1, max_wait=0))
+    process = multiprocessing.get_context('fork').Process(target=serve, args=arguments)
+    process.start()
+    try:
+        for _ in range(3000):
+            with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port)) as connection:
+                break
+            time.sleep(0.01)
+        file = io.BytesIO()
+        Image.new('RGB', (4, 4)).save(file, 'PNG')
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=120)
+        connection.request('POST', '/predict', file.getvalue(), {'Content-Type': 'image/png'})
+        metrics = http.client.HTTPConnection('127.0.0.1', port, timeout=120)
+        text = ''
+        while 'mmcnv2_open_requests 1.0' not in text:
+            metrics.request('GET', '/metrics')
+            text = metrics.getresponse().read().decode()
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(120)
+        assert process.exitcode == 0
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.kill()
 
 
 # ---- what it refuses, without a server ----
