@@ -2,6 +2,10 @@
 
 import copy
 import json
+import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +16,7 @@ from helpers.commands import call, refusal
 from helpers.recipes import recipe_with_weights
 
 from mmcnv2.benchmarks.serving import Ask, agrees, load, requests
+from mmcnv2.cli import run_command
 
 FOUND = dict(
     info={},
@@ -99,12 +104,37 @@ def test_what_became_of_each_request():
     assert set(memory) == {7.0}
 
 
+class Fork:
+    """In place of ``subprocess.Popen``: a command in a fork, which has imported what it imports."""
+
+    def __init__(self, command, stdout, text):
+        reading, writing = os.pipe()
+        arguments = (command[3:], writing)  # after python -m mmcnv2
+        self._process = multiprocessing.get_context('fork').Process(target=self._run, args=arguments)
+        self._process.start()
+        os.close(writing)
+        self.stdout, self.pid = os.fdopen(reading), self._process.pid
+
+    @staticmethod
+    def _run(arguments, writing):
+        sys.stdout = os.fdopen(writing, 'w')
+        run_command(arguments[0], arguments[1:])
+
+    def terminate(self):
+        self._process.terminate()
+
+    def wait(self):
+        self._process.join(120)
+        return self._process.exitcode
+
+
 @pytest.mark.slow
 def test_a_real_server(toy_scenes, tmp_path, monkeypatch, capsys):
     """Each of the eight kinds of broken requests once, and sixteen images."""
     cfg, checkpoint = recipe_with_weights('toy/upernet_convnextv2-atto_toy-scenes', tmp_path)
     cfg.dump(tmp_path / 'mine.py')
     monkeypatch.delenv('MMCNV2_SERVE_TOKEN', raising=False)
+    monkeypatch.setattr(subprocess, 'Popen', Fork)
     arguments = ('--images', toy_scenes / 'val', '--requests', 24, '--broken', 1 / 3, '--json', tmp_path / 'a.json')
     call('benchmark-serve', tmp_path / 'mine.py', checkpoint, *arguments, '--clients', 6, '--max-batch', 3)
     (row,) = json.loads((tmp_path / 'a.json').read_text())['rows']
