@@ -56,6 +56,7 @@ setup(
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'parquet': ['pyarrow'],
         'safetensors': ['safetensors'],
+        'serve': ['fastapi>=0.115', 'prometheus-client', 'python-multipart', 'uvicorn'],
         'spconv': ['spconv'],
         'tensorboard': ['tensorboard'],
         'tiff': ['imagecodecs'],  # compressions of TIFF other than deflate

@@ -38,6 +38,7 @@ BACKBONE = 'test_models/test_backbones/test_convnextv2.py'
 DENSE = f'{SPARSE}/test_backends.py -k dense'
 LOOPS = 'test_resuming/test_loops.py'
 JUDGES = 'test_evaluation'
+WORKER, APP = 'test_serve/test_worker.py', 'test_serve/test_app.py'
 
 FAULTS = {
     # ---- models ----
@@ -349,6 +350,21 @@ FAULTS = {
         'cfg.resume = bool(found) or',
         'cfg.resume = False and',
         'test_tools/test_train_and_test.py -k resumes',
+    ),
+    # ---- server ----
+    'answers of a batch go to other images': Fault(
+        'serve/worker.py', 'zip(group, results, strict=True)', 'zip(group, results[::-1], strict=True)', WORKER
+    ),
+    'images of two sizes share a batch': Fault(
+        'serve/worker.py', '(self.size, self.threshold) == (other.size, other.threshold)', 'True', WORKER
+    ),
+    'a body without a length has no limit': Fault('serve/uploads.py', 'if len(body) > most:', 'if False:', APP),
+    'bombs are decoded': Fault('serve/uploads.py', 'if height * width > most:', 'if False:', APP),
+    'any token is right': Fault(
+        'serve/app.py', 'if not hmac.compare_digest(', 'if False and hmac.compare_digest(', APP
+    ),
+    'a client that left is predicted': Fault(
+        'serve/app.py', 'answer.cancel()  # before', 'pass  # before', f'{APP} -k leaves'
     ),
 }
 

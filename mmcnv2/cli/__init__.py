@@ -17,12 +17,19 @@ from mmcnv2.version import __version__
 from .errors import errors_in_one_line
 
 GROUPS = {
-    'train and evaluate': ('train', 'test', 'predict', 'demo', 'report', 'browse', 'check', 'configs'),
+    'train and evaluate': ('train', 'test', 'predict', 'demo', 'serve', 'report', 'browse', 'check', 'configs'),
     'judge a representation': ('knn', 'linear', 'diversity', 'embed'),
     'weights': ('convert', 'export', 'publish'),
     'data': ('init', 'stats', 'make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
-        *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
+        *(
+            'get-flops',
+            'benchmark-pretrain',
+            'benchmark-backbone',
+            'benchmark-data',
+            'benchmark-ddp',
+            'benchmark-serve',
+        ),
         *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
     ),
 }

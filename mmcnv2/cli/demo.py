@@ -30,14 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmcnv2.demo import Models, serve
-    from mmcnv2.demo.models import Neighbours, load_predictor
+    from mmcnv2.demo.models import Neighbours, load_tab
     from mmcnv2.utils.errors import InputError
 
     options = {name: getattr(args, name) for name in ('detector', 'segmenter', 'fcmae')}
     if not any(options.values()) and not args.neighbours:
         raise InputError('nothing to try: give --detector, --segmenter, --fcmae or --neighbours')
-    loaded = {
-        name: load_predictor(name, given, args.device, args.allow_pickle) for name, given in options.items() if given
-    }
+    loaded = {name: load_tab(name, given, args.device, args.allow_pickle) for name, given in options.items() if given}
     neighbours = Neighbours(args.neighbours, args.device, args.allow_pickle) if args.neighbours else None
     serve(Models(**loaded, neighbours=neighbours), args.host, args.port)

@@ -2,7 +2,10 @@
 
 import io
 import json
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from .images import (
     StoredImage,
     UnreadableImageError,
     UnsupportedImageError,
+    has_more_than_8_bits,
     said_once,
     unreadable,
 )
@@ -29,6 +33,8 @@ Ranges = str | Sequence[float] | Sequence[Sequence[float]] | None
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and big, of both byte orders
 _NPY, _ZIP = b'\x93NUMPY', b'PK\x03\x04'
 _ORIENTATION = 274
+_PICTURES = ('JPEG', 'PNG', 'WEBP', 'AVIF', 'GIF', 'BMP', 'PPM', 'JPEG2000', 'TIFF')
+_UNNAMED = 'the image'
 #: The largest value of the scale that ``value_range`` maps to, that of 8 bits.
 HIGHEST = 255
 
@@ -234,6 +240,71 @@ def bands_last(array: np.ndarray) -> np.ndarray:
     if first == middle or (middle != last and last <= first):
         return array
     return np.moveaxis(array, 0, -1)
+
+
+def size_in_header(data: bytes) -> tuple[int, int, int]:
+    """Return height and width in pixels of an image file, and bytes of its pixels, before any of them is decoded.
+
+    Only kinds whose first bytes identify them, and whose decoders start no other program, which Pillow's for
+    PostScript does. Height and width are as stored, of the largest image in the file.
+
+    Args:
+        data: The content of the file.
+
+    Raises:
+        UnreadableImageError: It is of no kind that the readers of this package read, or its header is damaged.
+        PIL.Image.DecompressionBombError: More pixels than Pillow allows, twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    with unreadable(_UNNAMED):
+        if data.startswith(_NPY):
+            shape, dtype = _header_of_array(io.BytesIO(data))
+            return _of_shape(shape, dtype)
+        if data.startswith(_ZIP):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return _of_archive(archive)
+    found = []
+    if data.startswith(_TIFF):  # which one of two readers takes, as the config says
+        with suppress(UnreadableImageError), unreadable(_UNNAMED):
+            file = _Tiff(_UNNAMED, data)
+            found.append((file.height, file.width, file.height * file.width * file.count * file.dtype.itemsize))
+    Image.init()
+    formats = [name for name in _PICTURES if name in Image.OPEN]
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+            itemsize = 4 if image.mode in ('I', 'F') else 1 + has_more_than_8_bits(image)
+            found.append((height, width, height * width * len(image.getbands()) * itemsize))
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        if not found:
+            kinds = f'{", ".join(formats)}, npy, npz'
+            raise UnreadableImageError(_UNNAMED, f'not the beginning of an image of these kinds: {kinds}') from error
+    return max(found, key=lambda one: one[2])
+
+
+def _header_of_array(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and type of what a ``.npy`` file holds."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _of_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, int, int]:
+    height, width, _ = bands_last(np.broadcast_to(np.empty((), dtype), shape)).shape
+    return height, width, math.prod(shape) * dtype.itemsize
+
+
+def _of_archive(archive: zipfile.ZipFile) -> tuple[int, int, int]:
+    """Return the size of an ``.npz`` file, which is compressed: as much as its members say, or their arrays."""
+    height = width = total = 0
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            shape, dtype = _header_of_array(file)
+        height, width, count = _of_shape(shape, dtype)
+        total += max(count, member.file_size)
+    return height, width, total
 
 
 # ---- the formats ----

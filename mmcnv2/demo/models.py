@@ -11,11 +11,10 @@ from mmcnv2.apis import get_backbone
 from mmcnv2.evaluation.embeddings import digest_of_weights, nearest_to, read_rows, read_settings, row_images
 from mmcnv2.evaluation.features import Sample, pooled_features
 from mmcnv2.inference import Predictor
+from mmcnv2.inference.loading import load_predictor
 from mmcnv2.inference.tasks import Detection, Reconstructing, SemanticSegmentation
-from mmcnv2.recipes import config_of_work_dir
-from mmcnv2.resuming import newest_whole_checkpoint
 from mmcnv2.utils.device import choose_device
-from mmcnv2.utils.errors import ConfigError, InputError, MissingFileError
+from mmcnv2.utils.errors import ConfigError, InputError
 
 _TASKS = {'detector': Detection, 'segmenter': SemanticSegmentation, 'fcmae': Reconstructing}
 
@@ -30,37 +29,22 @@ class Models:
     neighbours: 'Neighbours | None' = None
 
 
-def load_predictor(option: str, given: Sequence[str], device: str = 'auto', allow_pickle: bool = False) -> Predictor:
+def load_tab(option: str, given: Sequence[str], device: str = 'auto', allow_pickle: bool = False) -> Predictor:
     """Load a model for a tab.
 
     Args:
         option: 'detector', 'segmenter' or 'fcmae'.
-        given: Config and checkpoint, or the work dir of a training, whose config and newest checkpoint are taken.
+        given: See ``load_predictor``.
         device: See ``Predictor``.
         allow_pickle: See ``Predictor``.
 
     Raises:
         InputError: It cannot be loaded, or is another kind of model.
     """
-    if len(given) > 2:
-        raise InputError(f'--{option} takes a config and a checkpoint, or a work dir, got {len(given)} values')
-    config, checkpoint = given if len(given) == 2 else _of_work_dir(option, given[0], allow_pickle)
-    predictor = Predictor(config, checkpoint, device, allow_pickle=allow_pickle)
+    predictor = load_predictor(f'--{option}', given, device=device, allow_pickle=allow_pickle)
     if not isinstance(predictor.task, _TASKS[option]):
-        raise ConfigError(f'--{option} {config}: {type(predictor.model).__name__} is another kind of model')
+        raise ConfigError(f'--{option} {given[0]}: {type(predictor.model).__name__} is another kind of model')
     return predictor
-
-
-def _of_work_dir(option: str, given: str, allow_pickle: bool) -> tuple[str, str]:
-    if not Path(given).is_dir():
-        raise MissingFileError(
-            f'--{option} {given}: no such work dir; give one, or a config and a checkpoint (make quickstart makes '
-            'those of make demo)'
-        )
-    checkpoint = newest_whole_checkpoint(given, allow_pickle=allow_pickle)
-    if checkpoint is None:
-        raise MissingFileError(f'--{option} {given} has no checkpoint (epoch_*.pth or iter_*.pth)')
-    return str(config_of_work_dir(Path(given))), checkpoint
 
 
 class Neighbours:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from PIL import Image
 
 from mmcnv2.toy_scenes import render_scene
 from mmcnv2.utils.errors import InputError, MissingPackageError
+from mmcnv2.utils.listening import listen, url_of
 
 from .models import Models
 
@@ -42,8 +42,8 @@ def serve(models: Models, host: str, port: int) -> None:
         InputError: The port is in use, or the address is not of this machine.
         MissingPackageError: gradio is not installed.
     """
-    listening = _listen(host, port)
-    url = f'http://{host}:{listening.getsockname()[1]}'
+    listening = listen(host, port)
+    url = url_of(listening)
     # uvicorn gives the signal back when it has stopped; by default it would end the process before the folder is gone.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with listening, tempfile.TemporaryDirectory(prefix='mmcnv2-demo-', ignore_cleanup_errors=True) as folder:
@@ -79,19 +79,6 @@ def serve(models: Models, host: str, port: int) -> None:
         print(f'{url} (Ctrl-C stops it)', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen()  # now, so that who reads the URL can connect at once
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise InputError(f'--host {host} --port {port} cannot be used: {error}; choose another port') from error
-    return listening
 
 
 async def _refuse_url(url: str, cache_dir: str) -> str:

@@ -158,11 +158,16 @@ def _count_and_rate(item: Item) -> tuple[int, float]:
     return stream.count, stream.rate
 
 
+def label_map_picture(result: Segmentation, first_label: int) -> Image.Image:
+    """Return a label map as it is in files, where class 0 is ``first_label``; one channel of 8 or 16 bits."""
+    return Image.fromarray(result.label_map + result.label_map.dtype.type(first_label))
+
+
 def _write_files(result: Result, out: Path, name: str, kinds: Sequence[str], first_label: int) -> None:
     place = name if result.frame is None else f'{name}/{result.frame:06}'
     if 'masks' in kinds and isinstance(result, Segmentation):
         with written_whole(out / 'label_maps' / f'{place}.png') as temporary:
-            Image.fromarray(result.label_map + result.label_map.dtype.type(first_label)).save(temporary)
+            label_map_picture(result, first_label).save(temporary)
     if 'pictures' in kinds and (result.frame is None or 'video' not in kinds):
         with written_whole(out / 'pictures' / f'{place}.jpg') as temporary:
             Image.fromarray(result.draw()).save(temporary, quality=_JPEG_QUALITY)
@@ -328,6 +333,39 @@ def coco_annotations(result: Result) -> Iterator[dict[str, Any]]:
         yield dict(label=result.label, score=float(result.probabilities[result.label]))
 
 
+def coco_of_image(result: Result, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``predictions.json`` has of one image, whose id is 1.
+
+    Args:
+        result: Of the image.
+        name: Its ``file_name``.
+        settings: What is said in ``info`` beside the version.
+    """
+    height, width = result.image.shape[:2]
+    ids = range(1, len(result.classes) + 1)
+    found = enumerate(coco_annotations(result), start=1)
+    return dict(
+        info=_info(settings),
+        categories=_categories(ids, result.classes),
+        images=[dict(id=1, file_name=name, width=width, height=height)],
+        annotations=[_annotation(number, 1, ids, one) for number, one in found],
+    )
+
+
+def _info(settings: dict[str, Any]) -> dict[str, Any]:
+    return dict(description=f'predictions of mmcnv2 {__version__}', **settings)
+
+
+def _categories(ids: Sequence[int], classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(id=number, name=name) for number, name in zip(ids, classes, strict=True)]
+
+
+def _annotation(number: int, image_id: int, category_ids: Sequence[int], one: dict[str, Any]) -> dict[str, Any]:
+    """Return an annotation of COCO for one of ``coco_annotations``."""
+    rest = {key: value for key, value in one.items() if key != 'label'}
+    return dict(id=number, image_id=image_id, category_id=category_ids[one['label']], **rest, iscrowd=0)
+
+
 def _region(mask: np.ndarray) -> dict[str, Any]:
     from pycocotools import mask as coco
 
@@ -346,8 +384,7 @@ def write_coco(
     """Write ``predictions.json`` from a record, a line an image; memory does not grow with their number."""
     image_ids, category_ids = coco or ({}, {})
     ids = [category_ids.get(name, i) for i, name in enumerate(predictor.classes, start=1)]
-    categories = [dict(id=number, name=name) for number, name in zip(ids, predictor.classes, strict=True)]
-    info = dict(description=f'predictions of mmcnv2 {__version__}', **settings)
+    categories, info = _categories(ids, predictor.classes), _info(settings)
 
     def image_id(number: int, image: dict[str, Any]) -> int:
         return image_ids.get(image['file_name'], number) if coco else number
@@ -362,9 +399,8 @@ def write_coco(
         for number, entry in enumerate(record.entries(), start=1):
             for one in entry.get('annotations', ()):
                 count += 1
-                label = one.pop('label')
-                where = dict(image_id=image_id(number, entry['image']), category_id=ids[label])
-                file.write(f'{"," * (count > 1)}\n{json.dumps(dict(id=count, **where, **one, iscrowd=0))}')
+                annotation = _annotation(count, image_id(number, entry['image']), ids, one)
+                file.write(f'{"," * (count > 1)}\n{json.dumps(annotation)}')
         file.write(']}\n')
 
 
