@@ -16,7 +16,7 @@ CLASSES = ('one', 'other')
 FEATURES = {
     'task': ('fcmae', 'fcmae shards', 'mask-rcnn', 'cascade', 'upernet', 'classifier'),
     'interruption': ('killed', 'SIGTERM', 'in validation', 'other batch', 'other accumulation'),
-    'afterwards': ('test', 'publish', 'load_from', 'init_cfg', 'tta', 'slide'),
+    'afterwards': ('test', 'publish', 'load_from', 'init_cfg'),
     'schedule': ('OneCycleLR', 'PolyLR', 'CosineAnnealingLR', 'ReduceOnPlateauLR'),
     'optimizer': ('AdamW', 'SGD', 'timm.optim.Lamb', 'timm.optim.Lion'),
     'averages': (None, 'ExponentialMovingAverage', 'MomentumAnnealingEMA', 'StochasticWeightAverage'),
@@ -42,9 +42,6 @@ FEATURES = {
 _DETECTORS = ('mask-rcnn', 'cascade')
 # Which value of a feature asks for which values of another.
 NEEDS = [
-    # mmdet's test-time augmentation knows no masks; of the others only mmseg has one that the recipes use.
-    (('afterwards', 'tta'), ('task', ('upernet',))),
-    (('afterwards', 'slide'), ('task', ('upernet',))),
     # It asks a dataset for the classes of a sample.
     (('wrapper', 'ClassBalancedDataset'), ('task', (*_DETECTORS, 'classifier'))),
     # Shards are read in the order of their sampler, which ends.

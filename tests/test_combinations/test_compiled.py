@@ -19,7 +19,7 @@ def test_compiled(root, data, tmp_path, task):
     cfg.update(param_scheduler=[], custom_hooks=[], val_dataloader=None, val_evaluator=None, val_cfg=None)
     for name in ('eager', 'compiled'):
         if name == 'compiled':
-            cfg.compile = dict(backend='aot_eager')
+            cfg.compile = dict(backend='eager')
         cfg.dump(tmp_path / f'{name}.py')
         launch_forked(root, 'tools/train.py', tmp_path / f'{name}.py', '--work-dir', tmp_path / name)
     eager, compiled = (load(tmp_path / name / 'iter_4.pth')['state_dict'] for name in ('eager', 'compiled'))
