@@ -11,6 +11,7 @@ from mmcnv2.apis import get_backbone
 from mmcnv2.evaluation.embeddings import digest_of_weights, nearest_to, read_rows, read_settings, row_images
 from mmcnv2.evaluation.features import Sample, pooled_features
 from mmcnv2.inference import Predictor
+from mmcnv2.inference.predictor import is_onnx
 from mmcnv2.inference.tasks import Detection, Reconstructing, SemanticSegmentation
 from mmcnv2.recipes import config_of_work_dir
 from mmcnv2.resuming import newest_whole_checkpoint
@@ -35,7 +36,8 @@ def load_predictor(option: str, given: Sequence[str], device: str = 'auto', allo
 
     Args:
         option: 'detector', 'segmenter' or 'fcmae'.
-        given: Config and checkpoint, or the work dir of a training, whose config and newest checkpoint are taken.
+        given: Config and checkpoint; the work dir of a training, whose config and newest checkpoint are taken; or a
+            whole model in ONNX.
         device: See ``Predictor``.
         allow_pickle: See ``Predictor``.
 
@@ -43,8 +45,17 @@ def load_predictor(option: str, given: Sequence[str], device: str = 'auto', allo
         InputError: It cannot be loaded, or is another kind of model.
     """
     if len(given) > 2:
-        raise InputError(f'--{option} takes a config and a checkpoint, or a work dir, got {len(given)} values')
-    config, checkpoint = given if len(given) == 2 else _of_work_dir(option, given[0], allow_pickle)
+        raise InputError(
+            f'--{option} takes a config and a checkpoint, a work dir or a .onnx file, got {len(given)} values'
+        )
+    config: str
+    checkpoint: str | None
+    if len(given) == 2:
+        config, checkpoint = given
+    elif is_onnx(given[0]):
+        config, checkpoint = given[0], None
+    else:
+        config, checkpoint = _of_work_dir(option, given[0], allow_pickle)
     predictor = Predictor(config, checkpoint, device, allow_pickle=allow_pickle)
     if not isinstance(predictor.task, _TASKS[option]):
         raise ConfigError(f'--{option} {config}: {type(predictor.model).__name__} is another kind of model')
