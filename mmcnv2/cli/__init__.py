@@ -23,7 +23,7 @@ GROUPS = {
     'data': ('init', 'stats', 'make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
         *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
-        *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
+        *('benchmark-export', 'profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
     ),
 }
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)

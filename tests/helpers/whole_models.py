@@ -110,6 +110,22 @@ def rtmdet(folder, **changes):
     return _single_stage(folder, 'RTMDet', head, nms_pre=30000, **changes)
 
 
+def rtmdet_ins(folder):
+    head = dict(
+        type='RTMDetInsSepBNHead',
+        num_classes=6,
+        in_channels=8,
+        feat_channels=8,
+        stacked_convs=1,
+        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64]),
+        bbox_coder=dict(type='DistancePointBBoxCoder'),
+        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
+        loss_bbox=dict(type='GIoULoss'),
+        loss_mask=dict(type='mmdet.DiceLoss'),
+    )
+    return _single_stage(folder, 'RTMDet', head, nms_pre=100)
+
+
 def _single_stage(folder, kind, head, nms_pre, **changes):
     cfg = recipe_with_weights(MASK_RCNN, folder, **FEW, **RPN, **MASKS)[0].model
     test_cfg = dict(nms_pre=nms_pre, min_bbox_size=0, score_thr=0.05, max_per_img=30)

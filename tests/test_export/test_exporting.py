@@ -1,14 +1,18 @@
 """Each kind of model as a file, run by ``Predictor``, beside the model, at sizes that nothing was recorded for."""
 
+import re
+
 import cv2
 import numpy as np
 import onnx
 import pytest
 from helpers import whole_models
+from helpers.commands import call, refusal
 
 from mmcnv2.apis import Predictor
-from mmcnv2.export import exporting
+from mmcnv2.export import exporting, graphs
 from mmcnv2.inference.onnx_models import OnnxModel
+from mmcnv2.utils.errors import ConfigError, InputError
 
 #: Of ai.onnx, whatever the model.
 STANDARD = ('', 'ai.onnx')
@@ -86,3 +90,81 @@ def test_windows_that_slide(folder, toy_scenes, image):
     predictor, from_file, _ = exported(whole_models.fcn, folder, toy_scenes, **slides)
     (expected,), (found,) = predictor(image), from_file(image)
     assert (found.label_map == expected.label_map).mean() > 0.999
+
+
+@pytest.mark.slow
+def test_the_command_reports_both_scores(folder, toy_scenes, capsys):
+    """Soft-NMS becomes NMS; the scores are those of the config's own metric, on some of its images."""
+    soft = {'model.test_cfg.rcnn.nms': dict(_delete_=True, type='soft_nms', iou_threshold=0.5, min_score=0.05)}
+    data = {f'{split}_dataloader.dataset.data_root': f'{toy_scenes}/' for split in ('train', 'val')}
+    data |= {'val_evaluator.ann_file': f'{toy_scenes}/annotations/instances_val.json', 'val_evaluator.metric': 'bbox'}
+    cfg, checkpoint = whole_models.faster_rcnn(folder, **soft, **data)
+    cfg.dump(folder / 'soft.py')
+    call('export', folder / 'soft.py', checkpoint, folder / 'soft.onnx', '--images', 2)
+    printed = capsys.readouterr().out
+    assert 'Soft-NMS has no ONNX operator: the file has NMS' in printed
+    assert '2 of 4 validation images:' in printed and '| metric | model | fp32 |' in printed
+    assert re.search(r'^\| coco/bbox_mAP \| [\d.]+ \| [\d.]+ \|$', printed, re.MULTILINE)
+    assert re.search(r'(\d+) of \1 objects are the same', printed)
+    assert OnnxModel(str(folder / 'soft.onnx'), 'cpu').description.settings['soft_nms']
+    assert not list(folder.glob('.tmp*'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('precision', 'smaller'), [('fp16', 0.7), ('int8', 0.6)])
+def test_smaller_files(precision, smaller, folder, toy_scenes, image):
+    wide = {'model.decode_head.channels': 64}
+    predictor, from_file, _ = exported(whole_models.fcn, folder, toy_scenes, **wide)
+    path = folder / f'{precision}.onnx'
+    report = exporting.export_model(predictor, path, precision, images=2, calibration_images=3)
+    assert path.stat().st_size < smaller * (folder / 'fcn.onnx').stat().st_size
+    assert report.calibration == (3 if precision == 'int8' else 0) and report.images == 2
+    assert list(report.scores) == ['model', 'fp32', precision]
+    assert report.scores['model'] == pytest.approx(report.scores['fp32'], abs=0.02)
+    assert all(abs(report.scores[precision][name] - value) < 5 for name, value in report.scores['fp32'].items())
+    run = OnnxModel(str(path), 'cpu')
+    assert run.description.precision == precision
+    types = {tensor.data_type for tensor in onnx.load(path).graph.initializer}
+    assert dict(fp16=onnx.TensorProto.FLOAT16, int8=onnx.TensorProto.INT8)[precision] in types
+    inputs = 255 * np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
+    found, expected = run(inputs)['logits'], from_file.model(inputs)['logits']
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert 0 < error < dict(fp16=0.01, int8=0.2)[precision]
+
+
+def test_a_file_that_is_not_the_model_is_removed(folder, toy_scenes, monkeypatch, tmp_path):
+    monkeypatch.setattr(graphs.Normalized, 'forward', lambda self, images: self.following(images))
+    predictor = Predictor(*whole_models.fcn(folder), 'cpu')
+    with pytest.raises(InputError, match='is not written: what was exported is not the model'):
+        exporting.export_model(predictor, tmp_path / 'wrong.onnx', images=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_validation_data(folder, monkeypatch, tmp_path, capsys):
+    """Compared on scenes that are rendered for it; the report says so, and why nothing was measured."""
+    cfg, checkpoint = whole_models.fcn(
+        folder, **{f'{s}_dataloader.dataset.data_root': '/nowhere' for s in ('train', 'val')}
+    )
+    cfg.dump(folder / 'nowhere.py')
+    call('export', folder / 'nowhere.py', checkpoint, tmp_path / 'model.onnx')
+    printed = capsys.readouterr().out
+    assert 'rendered here, since the data of the config cannot be read' in printed
+    assert 'before and after: not measured (the validation data of the config cannot be read' in printed
+    message = refusal('export', folder / 'nowhere.py', checkpoint, tmp_path / 'b.onnx', '--precision', 'int8')
+    assert 'int8 needs images of train_dataloader' in message and not (tmp_path / 'b.onnx').exists()
+
+
+def test_what_has_no_export_is_named(folder, toy_scenes):
+    steps = [dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')]
+    given = whole_models.fcn(folder, **{'test_dataloader.dataset.pipeline': steps})
+    with pytest.raises(ConfigError, match=r'pipeline\.1: an exported file cannot say what RandomFlip does'):
+        exporting.prepare(Predictor(*given, 'cpu'))
+    with pytest.raises(InputError, match=r'model\.bbox_head: RTMDetInsSepBNHead has no ONNX export'):
+        exporting.prepare(Predictor(*whole_models.rtmdet_ins(folder), 'cpu'))
+
+
+def test_refusals(tmp_path):
+    assert 'must end in .onnx' in refusal('export', 'a.py', 'a.pth', tmp_path / 'a.pt2')
+    assert 'give a config as well' in refusal('export', 'a.pth', tmp_path / 'a.onnx', '--precision', 'fp16')
+    assert 'leave out the config' in refusal('export', 'a.py', 'a.pth', 'a.onnx', '--out-indices', 3)
+    assert '--images must be at least 0' in refusal('export', 'a.py', 'a.pth', 'a.onnx', '--images', -1)

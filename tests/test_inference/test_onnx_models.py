@@ -139,7 +139,7 @@ def test_resized_edges_are_those_of_mmpretrain(edge):
 
 
 def test_refusals(folder, tmp_path):
-    with pytest.raises(InputError, match='nowhere.onnx does not exist'):
+    with pytest.raises(InputError, match=r'nowhere\.onnx does not exist'):
         Predictor(tmp_path / 'nowhere.onnx')
     (tmp_path / 'text.onnx').write_text('no model')
     with pytest.raises(InputError, match=r'text\.onnx is no ONNX file'):
@@ -158,7 +158,7 @@ def test_refusals(folder, tmp_path):
 
 
 def test_devices(detector):
-    with pytest.raises(InputError, match="device must be one of auto, cpu.*got 'tpu'"):
+    with pytest.raises(InputError, match=r"device must be one of auto, cpu.*got 'tpu'"):
         Predictor(detector[0], device='tpu')
 
 
