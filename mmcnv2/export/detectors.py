@@ -14,6 +14,10 @@ from mmcnv2.utils.errors import InputError
 
 from .operators import non_maximum_suppression, roi_align
 
+_ALL = 2**31 - 1  # boxes
+#: What a setting ``nms`` may have. (Where mmcv divides many boxes by ``split_thr``, it computes the same.)
+_NMS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
+
 
 class Detector(nn.Module):
     """A base of what a detector finds in one image.
@@ -159,6 +163,7 @@ def without_small(boxes: Tensor, scores: Tensor, smallest: float) -> Tensor:
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, nms: Any, score_threshold: float, most: int) -> Tensor:
     """Return which boxes stay, as a setting ``nms`` of mmdet says, see ``non_maximum_suppression``."""
     groups = torch.zeros_like(groups) if nms.get('class_agnostic') else groups
+    most = most if most > 0 else _ALL
     return non_maximum_suppression(boxes, scores, groups, nms.iou_threshold, score_threshold, most)
 
 
@@ -293,4 +298,8 @@ def replace_soft_nms(model: Any) -> bool:
             setting.nms = type(nms)(type='nms', iou_threshold=nms.get('iou_threshold', 0.3))
         elif kind != 'nms':
             raise InputError(f'model.test_cfg: {kind} has no ONNX operator; nms has one')
+        elif nms and (others := nms.keys() - _NMS):
+            raise InputError(
+                f'model.test_cfg: nms with {", ".join(sorted(others))} has no ONNX operator; leave it out'
+            )
     return found

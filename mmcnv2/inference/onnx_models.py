@@ -175,7 +175,7 @@ class OnnxPreparation(Preparation):
         steps[0]['type'] = READERS[steps[0]['type']]
         for step in steps[1:]:
             step['type'] = TRANSFORMS[step['type']]
-            step |= {key: tuple(value) for key, value in step.items() if isinstance(value, list)}
+            step |= {key: _as_tuples(value) for key, value in step.items()}
         super().__init__(Config(dict(test_dataloader=dict(dataset=dict(pipeline=steps)))))
         self.description = description
 
@@ -199,6 +199,13 @@ class OnnxPreparation(Preparation):
         inputs[:] = np.array(self.description.pad_value, dtype=np.float32)[:, None, None]
         inputs[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
         return dict(inputs=inputs, img_shape=image.shape[:2], scale_factor=results['scale_factor'])
+
+
+def _as_tuples(value: Any) -> Any:
+    """Return a value of JSON with tuples in place of lists, as transforms take them."""
+    if isinstance(value, dict):
+        return {key: _as_tuples(inner) for key, inner in value.items()}
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 class OnnxDetection(Detection):

@@ -107,7 +107,8 @@ def rtmdet(folder, **changes):
         with_objectness=False,
         exp_on_reg=True,
     )
-    return _single_stage(folder, 'RTMDet', head, nms_pre=30000, **changes)
+    # As its own configs do, it takes BGR.
+    return _single_stage(folder, 'RTMDet', head, 30000, **{'model.data_preprocessor.bgr_to_rgb': False}, **changes)
 
 
 def rtmdet_ins(folder):
@@ -131,6 +132,7 @@ def _single_stage(folder, kind, head, nms_pre, **changes):
     test_cfg = dict(nms_pre=nms_pre, min_bbox_size=0, score_thr=0.05, max_per_img=30)
     test_cfg['nms'] = dict(type='nms', iou_threshold=0.5)
     kept = {name: cfg[name] for name in ('data_preprocessor', 'backbone', 'neck')}
+    kept['data_preprocessor'].update(bgr_to_rgb=changes.pop('model.data_preprocessor.bgr_to_rgb', True))
     model = dict(_delete_=True, type=kind, bbox_head=head, test_cfg=test_cfg, **kept)
     return recipe_with_weights(MASK_RCNN, folder, model=model, **changes)
 

@@ -85,6 +85,30 @@ def test_segmenters(build, folder, toy_scenes, image):
     assert run(np.zeros((3, 3, 64, 128), dtype=np.float32))['logits'].shape == (3, 7, 64, 128)
 
 
+def test_bands(folder, image):
+    """Four of them, whose data cannot be read: compared on random images."""
+    four = {
+        'model.backbone.in_channels': 4,
+        'model.data_preprocessor': dict(
+            _delete_=True,
+            type='mmcnv2.SegDataPreProcessor',
+            mean=[100.0, 110.0, 120.0, 7.5],
+            std=[50.0, 60.0, 70.0, 3.0],
+            test_cfg=dict(size_divisor=32),
+        ),
+        'test_dataloader.dataset.pipeline': [dict(type='mmcnv2.LoadImage', bands='all'), dict(type='PackSegInputs')],
+        **{f'{split}_dataloader.dataset.data_root': '/nowhere' for split in ('train', 'val')},
+    }
+    predictor = Predictor(*whole_models.fcn(folder, **four), 'cpu')
+    assert not exporting.export_model(predictor, folder / 'bands.onnx', images=0).images_are_real
+    from_file = Predictor(folder / 'bands.onnx', device='cpu')
+    bands = np.dstack([image, image[..., :1] // 9])
+    (expected,), (found,) = predictor(bands), from_file(bands)
+    assert (found.label_map == expected.label_map).mean() > 0.999
+    with pytest.raises(InputError, match='the array has 3 bands, the model takes 4'):
+        list(from_file(image))
+
+
 def test_windows_that_slide(folder, toy_scenes, image):
     slides = {'model.test_cfg': dict(_delete_=True, mode='slide', crop_size=(64, 96), stride=(48, 64))}
     predictor, from_file, _ = exported(whole_models.fcn, folder, toy_scenes, **slides)

@@ -11,11 +11,14 @@ import pytest
 from helpers import whole_models
 from helpers.commands import call, refusal
 from mmcv.ops import batched_nms
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import from_numpy
 
 from mmcnv2.apis import Predictor
 from mmcnv2.export import export_model
-from mmcnv2.inference.onnx_models import OnnxDetection, ResizeEdge
+from mmcnv2.inference.onnx_models import Description, OnnxDetection, OnnxPreparation, ResizeEdge
+from mmcnv2.inference.preparation import Preparation
 from mmcnv2.utils.errors import InputError
 
 SMALL_INSTALL = """
@@ -160,6 +163,36 @@ def test_refusals(folder, tmp_path):
 def test_devices(detector):
     with pytest.raises(InputError, match=r"device must be one of auto, cpu.*got 'tpu'"):
         Predictor(detector[0], device='tpu')
+
+
+def test_steps_are_those_of_the_libraries(image):
+    """With the padding of RTMDet's configs, and again after they were JSON."""
+    steps = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(96, 160), keep_ratio=True),
+        dict(type='Pad', size=(160, 160), pad_val=dict(img=(114, 7, 9))),
+        dict(type='PackDetInputs', meta_keys=('img_shape', 'scale_factor')),
+    ]
+    pixels = cv2.imread(str(image))[:100]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        expected = Preparation(Config(dict(test_dataloader=dict(dataset=dict(pipeline=steps)))))(pixels, None)
+    description = Description(
+        task='detection',
+        classes=(),
+        steps=steps[:-1],
+        channels=3,
+        pad_divisor=64,
+        pad_size=None,
+        pad_value=[1, 2, 3],
+        settings={},
+    )
+    description = Description.from_metadata('', description.metadata())
+    found = OnnxPreparation(description)(pixels, None)
+    assert found['inputs'].shape == (3, 192, 192) and found['inputs'].dtype == np.float32
+    np.testing.assert_array_equal(found['inputs'][::-1, :160, :160], expected['inputs'])
+    assert found['inputs'][:, 170, 20].tolist() == [1, 2, 3]
+    assert found['img_shape'] == expected['data_samples'].img_shape == (160, 160)
+    assert tuple(found['scale_factor']) == tuple(expected['data_samples'].scale_factor)
 
 
 @pytest.mark.slow
