@@ -1,9 +1,6 @@
 """AP, mIoU or accuracy of a model and of exported files, on the validation set of its config, by its own metrics."""
 
-import io
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,8 @@ from mmengine.evaluator import Evaluator
 
 from mmcnv2.inference import Classification, Detections, Predictor, Segmentation
 from mmcnv2.preflight.datasets import datasets_of
+
+from .quiet import quiet
 
 
 class Validation:
@@ -40,7 +39,7 @@ class Validation:
             return
         self._evaluator = cfg[f'{split}_evaluator']
         try:
-            with _quiet():
+            with quiet():
                 self.dataset: Any = registry.DATASETS.build(cfg[f'{split}_dataloader'].dataset)
             self.all = len(self.dataset)
             self.images = self.all if most is None else min(most, self.all)
@@ -55,7 +54,7 @@ class Validation:
         Args:
             predict: Given the number of an image and the batch of it, returns its data sample with predictions.
         """
-        with _quiet():
+        with quiet():
             evaluator = Evaluator(self._evaluator)
         evaluator.dataset_meta = self.dataset.metainfo
         ids = []
@@ -67,7 +66,7 @@ class Validation:
         for metric in evaluator.metrics:
             if self.images < self.all and getattr(metric, '_coco_api', None) is not None:
                 metric.img_ids = ids  # the others count as images in which nothing was found
-        with _quiet():
+        with quiet():
             metrics = evaluator.evaluate(self.images)
         return {key: float(value) for key, value in metrics.items() if isinstance(value, int | float | np.number)}
 
@@ -107,23 +106,11 @@ def _add_prediction(sample: Any, result: Any) -> None:
         sample.set_pred_score(torch.from_numpy(result.probabilities)).set_pred_label(result.label)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep from the terminal what data sets and metrics print: the report has their figures side by side."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
-
-
 def image_files(cfg: Config, split: str) -> Iterator[str]:
     """Yield the image files of the data of a split, none where they cannot be read."""
     for _, dataset in datasets_of(cfg, split):
         try:
-            with _quiet():
+            with quiet():
                 built = registry.DATASETS.build(dict(dataset, pipeline=[]))
             for index in range(len(built)):
                 yield built.get_data_info(index)['img_path']

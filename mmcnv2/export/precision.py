@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .quiet import quiet
+
 #: What is computed with weights, and so in 8 bits.
 _QUANTIZED = ('Conv', 'Gemm', 'MatMul')
 
@@ -58,6 +60,7 @@ def to_int8(source: Path, target: Path, images: Sequence[np.ndarray]) -> None:
         for node in model.graph.node
         if node.op_type in _QUANTIZED and is_of_network(node.name) and node.input[1] in weights
     ]
-    quantize_static(
-        str(source), str(target), Reader(), quant_format=QuantFormat.QDQ, nodes_to_quantize=nodes, per_channel=True
-    )
+    with quiet():  # it recommends steps that are done when the file is read
+        quantize_static(
+            str(source), str(target), Reader(), quant_format=QuantFormat.QDQ, nodes_to_quantize=nodes, per_channel=True
+        )

@@ -16,6 +16,7 @@ RPN = {
     'model.rpn_head.in_channels': 8,
     'model.rpn_head.feat_channels': 8,
     'model.test_cfg.rpn.max_per_img': 20,
+    'model.test_cfg.rcnn.max_per_img': 20,
     'model.roi_head.bbox_head.in_channels': 8,
     'model.roi_head.bbox_head.fc_out_channels': 16,
     'model.roi_head.bbox_roi_extractor.out_channels': 8,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from helpers import whole_models
+from helpers import foreign_data, whole_models
 from helpers.commands import call, refusal
 from mmcv.ops import batched_nms
 from mmengine.config import Config
@@ -198,9 +198,15 @@ def test_steps_are_those_of_the_libraries(image):
 @pytest.mark.slow
 def test_classifier(folder, toy_scenes):
     image = cv2.imread(str(toy_scenes / 'val/000001.jpg'))[..., ::-1].copy()
-    predictor = Predictor(*whole_models.classifier(folder), 'cpu')
-    report = export_model(predictor, folder / 'classifier.onnx', images=0)
-    assert not report.images_are_real  # its data are not there: toy scenes
+    foreign_data.class_folders(folder / 'val', ('a', 'b', 'c'), number=2)
+    data = {
+        'val_dataloader.dataset.data_root': f'{folder}/',
+        'val_dataloader.dataset.metainfo.classes': ('a', 'b', 'c'),
+    }
+    predictor = Predictor(*whole_models.classifier(folder, **data), 'cpu')
+    report = export_model(predictor, folder / 'classifier.onnx')
+    assert report.images_are_real and report.images == 6
+    assert report.scores['model'] == report.scores['fp32'] and 'accuracy/top1' in report.scores['model']
     (found,), (expected,) = Predictor(folder / 'classifier.onnx')(image), predictor(image)
     assert found.label == expected.label and found.classes == expected.classes
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
