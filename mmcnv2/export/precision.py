@@ -16,7 +16,8 @@ def is_of_network(name: str) -> bool:
     """Return whether a node belongs to a layer of the network.
 
     The exporter names nodes by the path of their module. Those of priors, boxes, suppression and masks are outside of
-    all modules below the graph's own: coordinates of thousands of pixels have no place in 16 or 8 bits.
+    the layers, in the graph's own code or in that of a head: coordinates of thousands of pixels have no place in 16 or
+    8 bits.
     """
     return len([part for part in name.split('/') if part]) > 3
 

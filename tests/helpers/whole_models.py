@@ -195,7 +195,6 @@ def fcmae(folder, **changes):
 DETECTORS = dict(
     mask_rcnn=mask_rcnn,
     cascade_mask_rcnn=cascade_mask_rcnn,
-    faster_rcnn=faster_rcnn,
     retinanet=retinanet,
     rtmdet=rtmdet,
 )
