@@ -3,13 +3,13 @@
 Importing the package makes ``type='mmcnv2.Name'`` and ``_base_ = 'mmcnv2::folder/NAME.py'`` known to every OpenMMLab
 config, lets torchvision be imported beside a CPU-only torch, and lets the libraries' inference take an array, then a
 path. It imports neither torch nor mmcv. It raises ``ImportError`` if an OpenMMLab package is missing or has the wrong
-version.
+version; mmdet and mmseg may be missing until a config is read.
 """
 
 from .utils.dependencies import check_dependencies
 from .version import __version__
 
-check_dependencies()
+check_dependencies(without_models=True)
 
 from . import recipes, registry  # noqa: E402  (imports mmengine, which the check may find missing)
 from .utils.inference_pipelines import keep_test_pipelines  # noqa: E402

@@ -12,6 +12,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from mmcnv2.utils.dependencies import check_dependencies
 from mmcnv2.utils.errors import ConfigError, MissingFileError
 
 RECIPES = Path(__file__).parent / '.mim' / 'configs'
@@ -82,7 +83,9 @@ def recipe_path(name: str) -> str:
 
     Raises:
         ConfigError: If there is none of this name; it names the nearest one.
+        ImportError: If mmdet or mmseg, which recipes are of, is missing.
     """
+    check_dependencies()
     wanted = name.removeprefix('mmcnv2::').removesuffix('.py') + '.py'
     if (RECIPES / wanted).is_file():
         return str(RECIPES / wanted)
@@ -97,7 +100,9 @@ def read_config_file(name: str) -> Config:
 
     Raises:
         ConfigError: If there is none, with the name of the nearest recipe, or it is not a valid config.
+        ImportError: If mmdet or mmseg, which has the models of configs, is missing.
     """
+    check_dependencies()
     path = recipe_path(name) if name.startswith('mmcnv2::') else name
     if not Path(path).is_file():
         raise ConfigError(f'config file not found: {path}{similar_recipe(path)}')

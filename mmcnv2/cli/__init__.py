@@ -22,15 +22,9 @@ GROUPS = {
     'weights': ('convert', 'export', 'publish'),
     'data': ('init', 'stats', 'make-toy-scenes', 'make-shards', 'index-shards'),
     'analysis': (
-        *(
-            'get-flops',
-            'benchmark-pretrain',
-            'benchmark-backbone',
-            'benchmark-data',
-            'benchmark-ddp',
-            'benchmark-serve',
-        ),
-        *('profile-pretrain', 'scaling-model', 'steady-state', 'compare-precision'),
+        *('get-flops', 'benchmark-pretrain', 'benchmark-backbone', 'benchmark-data', 'benchmark-ddp'),
+        *('benchmark-export', 'benchmark-serve', 'profile-pretrain', 'scaling-model', 'steady-state'),
+        'compare-precision',
     ),
 }
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)

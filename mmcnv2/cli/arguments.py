@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 def add_config_file(parser: argparse.ArgumentParser) -> None:
     """Add a config and the options that override its settings, for ``read_config``."""
     parser.add_argument('config', help='path of a config file, or a recipe of the package: mmcnv2::folder/NAME.py')
+    add_cfg_options(parser)
+
+
+def add_cfg_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -1,8 +1,8 @@
 """Try models in a browser: detect, segment, reconstruct masked patches, find similar images.
 
 It listens on this machine only unless told otherwise (--host), asks no other machine for anything, and deletes what
-was uploaded when it stops, and an hour after the upload. A model is a config and a checkpoint, or the work dir of a
-training, whose newest checkpoint is taken.
+was uploaded when it stops, and an hour after the upload. A model is a config and a checkpoint, the work dir of a
+training, whose newest checkpoint is taken, or a whole model in ONNX (mmcnv2 export).
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
 Results go to a folder, with the sub-folders of the source: predictions.json (COCO results with images and categories),
 label_maps/, pictures/, videos/. Each file is whole or not there, and a call that was stopped goes on when it is made
-again. A file that cannot be read is named in errors.jsonl, and the exit code is then 3.
+again. A file that cannot be read is named in errors.jsonl, and the exit code is then 3. In place of config and
+checkpoint a whole model in ONNX (mmcnv2 export) may be given, which onnxruntime runs.
 """
 
 import argparse
@@ -13,16 +14,21 @@ from typing import Any
 EXAMPLES = (
     'my_config.py work_dirs/my_config/iter_90000.pth photos --out found',
     'my_config.py work_dirs/my_config/iter_90000.pth "scenes/**/*.tif" --out found --tile 1024 --overlap 0.2',
+    'model.onnx photos --out found',
 )
 KINDS = ('json', 'masks', 'pictures', 'video')
 EXIT_CODE_OF_UNREADABLE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .arguments import add_allow_pickle, add_config_file, add_device
+    from .arguments import add_allow_pickle, add_cfg_options, add_device
 
-    add_config_file(parser)
-    parser.add_argument('checkpoint', help='path or URL of a checkpoint of the whole model')
+    parser.add_argument(
+        'config',
+        help='path of a config file, or a recipe: mmcnv2::folder/NAME.py; or a .onnx file, with no checkpoint',
+    )
+    parser.add_argument('checkpoint', nargs='?', help='path or URL of a checkpoint of the whole model')
+    add_cfg_options(parser)
     parser.add_argument(
         'source',
         nargs='+',
@@ -55,15 +61,27 @@ def run(args: argparse.Namespace) -> None:
     import time
 
     from mmcnv2.apis import Predictor
+    from mmcnv2.inference.predictor import is_onnx
     from mmcnv2.inference.sources import find_items
     from mmcnv2.inference.writing import ERRORS, check_kinds, default_kinds, read_coco_ids, write_predictions
+    from mmcnv2.utils.errors import InputError
 
     from .arguments import read_config
 
+    is_file = is_onnx(args.config)
+    # Which of the words after the config are sources depends on it.
+    words = [*filter(None, [args.checkpoint]), *args.source]
+    args.checkpoint, args.source = (None, words) if is_file else (words[0], words[1:])
+    if not args.source:
+        raise InputError('no source: expected CONFIG CHECKPOINT SOURCE, or FILE.onnx SOURCE')
+    if is_file and (args.cfg_options or args.allow_pickle):
+        raise InputError(
+            '--cfg-options and --allow-pickle are for a config and a checkpoint, and not for a .onnx file'
+        )
     items = find_items(args.source if len(args.source) > 1 else args.source[0])
     coco = read_coco_ids(args.coco) if args.coco else None
-    cfg = read_config(args.config, args.cfg_options)
-    predictor = Predictor(cfg, args.checkpoint, args.device, args.score_threshold, args.allow_pickle)
+    model = args.config if is_file else read_config(args.config, args.cfg_options)
+    predictor = Predictor(model, args.checkpoint, args.device, args.score_threshold, args.allow_pickle)
     kinds = tuple(args.save or default_kinds(predictor, items))
     check_kinds(predictor, items, kinds)
     start = time.monotonic()
@@ -72,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         items,
         args.out,
         kinds,
-        _settings(args, cfg, kinds),
+        _settings(args, model, kinds),
         args.batch_size,
         args.tile,
         args.overlap,
@@ -86,15 +104,15 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(EXIT_CODE_OF_UNREADABLE)
 
 
-def _settings(args: argparse.Namespace, cfg: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, model: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
     """Return what the results depend on, to tell whether a folder has results of the same."""
-    checkpoint = Path(args.checkpoint)
-    is_file = checkpoint.is_file()
+    weights = Path(args.checkpoint or args.config)
+    content = repr(model.to_dict()).encode() if args.checkpoint else weights.read_bytes()
     return dict(
         config=args.config,
-        config_digest=hashlib.sha256(repr(cfg.to_dict()).encode()).hexdigest()[:16],
+        config_digest=hashlib.sha256(content).hexdigest()[:16],
         checkpoint=args.checkpoint,
-        checkpoint_size=checkpoint.stat().st_size if is_file else None,
+        checkpoint_size=weights.stat().st_size if weights.is_file() else None,
         source=args.source,
         save=sorted(kinds),
         score_threshold=args.score_threshold,

@@ -8,7 +8,7 @@ from mmcnv2.recipes import config_of_work_dir
 from mmcnv2.resuming import newest_whole_checkpoint
 from mmcnv2.utils.errors import InputError, MissingFileError
 
-from .predictor import Predictor
+from .predictor import Predictor, is_onnx
 
 
 def load_predictor(what: str, given: Sequence[str], **settings: Any) -> Predictor:
@@ -24,8 +24,10 @@ def load_predictor(what: str, given: Sequence[str], **settings: Any) -> Predicto
         InputError: It cannot be loaded.
     """
     if len(given) > 2:
-        raise InputError(f'{what} takes a config and a checkpoint, or a work dir, got {len(given)} values')
-    if len(given) == 1 and not given[0].endswith('.onnx'):
+        raise InputError(
+            f'{what} takes a config and a checkpoint, a work dir or a .onnx file, got {len(given)} values'
+        )
+    if len(given) == 1 and not is_onnx(given[0]):
         given = _of_work_dir(what, given[0], settings.get('allow_pickle', False))
     config, checkpoint = given if len(given) == 2 else (given[0], None)
     return Predictor(config, checkpoint, **settings)

@@ -24,12 +24,19 @@ from mmcnv2.utils.ahead import ahead
 from mmcnv2.utils.device import choose_device
 from mmcnv2.utils.errors import ConfigError, InputError
 
+from .onnx_models import OnnxModel, onnx_task
+from .preparation import Preparation
 from .results import Result
 from .sources import Item, Stream, find_items
-from .tasks import Classifying, Detection, Given, Reconstructing, SemanticSegmentation, Task
+from .tasks import Classifying, Detection, Given, Reconstructing, SemanticSegmentation, Task, reduces_zero_label
 from .tiles import check_tiles, tile_windows
 
 OnError = Callable[[str, Exception], None]
+
+
+def is_onnx(config: Any) -> bool:
+    """Return whether the config of a ``Predictor`` is a whole model in ONNX."""
+    return isinstance(config, str | os.PathLike) and os.fspath(config).endswith('.onnx')
 
 
 class Predictor:
@@ -43,15 +50,16 @@ class Predictor:
     changed: no default scope, no registered class.
 
     Args:
-        config: Path of a config, ``mmcnv2::`` and the name of a recipe, or a ``Config``.
-        checkpoint: Path or URL of a checkpoint of the whole model.
+        config: Path of a config, ``mmcnv2::`` and the name of a recipe, or a ``Config``; or a whole model in ONNX, the
+            ``.onnx`` file of ``mmcnv2 export``, which onnxruntime runs.
+        checkpoint: Path or URL of a checkpoint of the whole model; None of a model in ONNX, which has its weights.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
         score_threshold: Objects with a lower score are left out, from 0 to 1.
         allow_pickle: Read a checkpoint that could run code, see ``read_state_dict``.
 
     Attributes:
-        cfg: The config.
-        model: The model, in evaluation mode.
+        cfg: The config; None of a model in ONNX.
+        model: The model, in evaluation mode; an ``OnnxModel`` of a model in ONNX.
         classes: Names of the classes; () of FCMAE.
         task: What it does, see ``mmcnv2.inference.tasks``.
 
@@ -69,16 +77,26 @@ class Predictor:
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise InputError(f'score_threshold must be from 0 to 1, got {score_threshold}')
-        self.cfg = _config(config)
+        self.cfg: Config | None = None
+        if is_onnx(config):
+            if checkpoint is not None:
+                raise InputError(f'checkpoint must be None: {os.fspath(config)} has the weights of its model')
+            self.model: Any = OnnxModel(os.fspath(config), str(device))
+            self.device = torch.device(self.model.device)
+            self.classes = self.model.description.classes
+            self.task = onnx_task(self.model, score_threshold)
+            return
+        cfg = config if isinstance(config, Config) else read_config_file(os.fspath(config))
         if checkpoint is None:
             raise InputError('checkpoint must be the path or URL of a checkpoint of the whole model')
+        self.cfg = cfg
         self.device = torch.device(choose_device(str(device)))
-        with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmengine')):
-            self.model: Any = MODELS.build(copy.deepcopy(self.cfg.model))
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+            self.model = MODELS.build(copy.deepcopy(cfg.model))
             meta = _load(self.model, str(checkpoint), allow_pickle)
             self.model.to(self.device).eval()
-            self.classes = _classes(self.cfg, meta)
-            self.task = _task(self.model, self.cfg, self.classes, score_threshold)
+            self.classes = _classes(cfg, meta)
+            self.task = _task(self.model, cfg, self.classes, score_threshold)
 
     def __call__(
         self,
@@ -182,15 +200,6 @@ class Predictor:
         return self.task.join(given, rows())
 
 
-def _config(config: Any) -> Config:
-    if isinstance(config, Config):
-        return config
-    path = os.fspath(config)
-    if path.endswith('.onnx'):
-        raise InputError(f'{path}: whole models in ONNX cannot be read yet; give a config and a checkpoint')
-    return read_config_file(path)
-
-
 def _load(model: nn.Module, checkpoint: str, allow_pickle: bool) -> dict[str, Any]:
     """Load the weights of the whole model; return what the checkpoint says besides (``meta``)."""
     meta: dict[str, Any] = {}
@@ -223,14 +232,20 @@ def _classes(cfg: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _task(model: nn.Module, cfg: Config, classes: tuple[str, ...], score_threshold: float) -> Task:
+def _task(model: Any, cfg: Config, classes: tuple[str, ...], score_threshold: float) -> Task:
     if isinstance(model, FCMAE):
         return Reconstructing(model, cfg)
     bases = {f'{base.__module__.split(".")[0]}.{base.__name__}' for base in type(model).__mro__}
+
+    def common() -> tuple[Any, Preparation, tuple[str, ...]]:
+        return model, Preparation(cfg), _enough(model, classes)
+
     kinds: dict[str, Callable[[], Task]] = {
-        'mmdet.BaseDetector': lambda: Detection(model, cfg, _enough(model, classes), score_threshold),
-        'mmseg.BaseSegmentor': lambda: SemanticSegmentation(model, cfg, _enough(model, classes)),
-        'mmpretrain.ImageClassifier': lambda: Classifying(model, cfg, _enough(model, classes)),
+        'mmdet.BaseDetector': lambda: Detection(*common(), score_threshold=score_threshold, nms=nms_of(model)),
+        'mmseg.BaseSegmentor': lambda: SemanticSegmentation(
+            *common(), first_label=int(reduces_zero_label(cfg)), threshold=threshold_of(model)
+        ),
+        'mmpretrain.ImageClassifier': lambda: Classifying(*common()),
     }
     for base, build in kinds.items():
         if base in bases:
@@ -239,6 +254,17 @@ def _task(model: nn.Module, cfg: Config, classes: tuple[str, ...], score_thresho
         f'model.type {type(model).__name__} is none of what Predictor knows: FCMAE, detectors of mmdet, segmenters of '
         'mmseg, classifiers of mmpretrain'
     )
+
+
+def threshold_of(model: Any) -> float:
+    """Return from which probability on a pixel is of the class, of a segmenter of mmseg with one channel."""
+    return float(getattr(getattr(model, 'decode_head', None), 'threshold', None) or 0.5)
+
+
+def nms_of(model: Any) -> dict[str, Any]:
+    """Return the setting ``nms`` of a detector of mmdet."""
+    test_cfg = getattr(model, 'test_cfg', None) or {}
+    return dict((test_cfg.get('rcnn') or test_cfg).get('nms') or dict(type='nms', iou_threshold=0.5))
 
 
 def _enough(model: Any, classes: tuple[str, ...]) -> tuple[str, ...]:

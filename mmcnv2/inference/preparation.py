@@ -27,7 +27,7 @@ class Preparation:
     """
 
     def __init__(self, cfg: Config) -> None:
-        setting, steps = _evaluation_pipeline(cfg)
+        setting, steps = evaluation_pipeline(cfg)
         self.reader = _reader(f'{setting}.0', steps)
         rest = [_built(f'{setting}.{i}', step) for i, step in enumerate(steps) if i and not loads_labels(step)]
         self.rest = Compose(rest)
@@ -60,12 +60,15 @@ class Preparation:
         pixels = array[..., ::-1]
         return np.ascontiguousarray(pixels.astype(np.float32) if self.reader.to_float32 else pixels)
 
+    def gives_bgr(self, bands: int) -> bool:
+        """Return whether images of so many bands are BGR, as mmcv reads them."""
+        return bands == 3 and not isinstance(self.reader, LoadImage) and self.reader.imdecode_backend != 'tifffile'
+
     def picture(self, pixels: np.ndarray) -> np.ndarray:
         """Return what :meth:`read` or :meth:`from_array` gave as (H, W, 3) uint8, RGB."""
         if pixels.ndim == 2:
             pixels = pixels[..., None]
-        is_bgr = not isinstance(self.reader, LoadImage) and pixels.shape[2] == 3
-        if is_bgr and self.reader.imdecode_backend != 'tifffile':
+        if self.gives_bgr(pixels.shape[2]):
             pixels = pixels[..., ::-1]
         if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
             return np.ascontiguousarray(pixels)
@@ -109,7 +112,12 @@ def training_reader(cfg: Config) -> tuple[LoadImage, float]:
     raise ConfigError('train_dataloader.dataset.pipeline has no LoadRandomResizedCrop, which says how images are read')
 
 
-def _evaluation_pipeline(cfg: Config) -> tuple[str, Sequence[Mapping]]:
+def evaluation_pipeline(cfg: Config) -> tuple[str, Sequence[Mapping]]:
+    """Return the setting and the transforms of the pipeline of test, or of validation.
+
+    Raises:
+        ConfigError: There is none.
+    """
     for setting, dataset in datasets_of(cfg, 'test', 'val'):
         if dataset.get('pipeline'):
             return f'{setting}.pipeline', dataset['pipeline']

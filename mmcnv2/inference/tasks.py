@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcnv2.models import FCMAE
 from mmcnv2.models.sparse import PATCH_SIZE, random_mask
@@ -47,7 +47,7 @@ class Task:
 
     Args:
         model: In evaluation mode, on its device.
-        cfg: Its config, whose ``default_scope`` is that of the process now.
+        preparation: How images are read and prepared.
         classes: Names of the classes.
     """
 
@@ -58,10 +58,10 @@ class Task:
     #: The first class in files of label maps.
     first_label = 0
 
-    def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...]) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any, preparation: Preparation, classes: tuple[str, ...]) -> None:
+        self.model = model
         self.classes = classes
-        self.preparation = Preparation(cfg)
+        self.preparation = preparation
 
     def read(self, path: str) -> np.ndarray:
         """Read a file, see ``Preparation.read``."""
@@ -102,15 +102,22 @@ class Detection(Task):
 
     Args:
         score_threshold: Objects with a lower score are left out.
+        nms: Setting of mmcv's ``batched_nms`` that joins the objects of tiles.
     """
 
     works_in_tiles = True
 
-    def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...], score_threshold: float) -> None:
-        super().__init__(model, cfg, classes)
+    def __init__(
+        self,
+        model: Any,
+        preparation: Preparation,
+        classes: tuple[str, ...],
+        score_threshold: float,
+        nms: dict[str, Any],
+    ) -> None:
+        super().__init__(model, preparation, classes)
         self.score_threshold = score_threshold
-        test_cfg = self.model.test_cfg or {}
-        self.nms = dict((test_cfg.get('rcnn') or test_cfg).get('nms') or dict(type='nms', iou_threshold=0.5))
+        self.nms = nms
 
     def result(self, given: Given, sample: Any) -> Detections:
         """See the base."""
@@ -129,8 +136,6 @@ class Detection(Task):
 
     def join(self, given: Given, rows: Iterable[tuple[list[Window], list[Given]]]) -> Detections:
         """Join the objects of all tiles: of those that overlap, the surest stays (the detector's own NMS)."""
-        from mmcv.ops import batched_nms
-
         found, corners = [], []
         for windows, tiles in rows:
             found += self.predict(tiles)
@@ -138,10 +143,7 @@ class Detection(Task):
         moves = np.array(corners, dtype=np.float32)[:, [0, 1, 0, 1]]
         boxes = np.concatenate([one.boxes + move for one, move in zip(found, moves, strict=True)])
         scores, labels = (np.concatenate([getattr(one, name) for one in found]) for name in ('scores', 'labels'))
-        tensors = (torch.from_numpy(values) for values in (boxes, scores, labels))
-        surest, kept = batched_nms(*tensors, nms_cfg=self.nms)
-        above = surest[:, -1] >= self.score_threshold  # Soft-NMS lowers scores
-        kept, kept_boxes = kept[above].numpy(), surest[above].numpy()
+        kept, kept_boxes, kept_scores = self.surest(boxes, scores, labels)
         parts = None
         if all(one.parts is not None for one in found):
             every = [
@@ -152,27 +154,48 @@ class Detection(Task):
             parts = [every[i] for i in kept]
         return Detections(
             **self._common(given),
-            boxes=np.ascontiguousarray(kept_boxes[:, :4]),
-            scores=np.ascontiguousarray(kept_boxes[:, 4]),
+            boxes=kept_boxes,
+            scores=kept_scores,
             labels=labels[kept],
             parts=parts,
         )
+
+    def surest(
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return indices, boxes and scores of those that NMS leaves, the surest first."""
+        from mmcv.ops import batched_nms
+
+        tensors = (torch.from_numpy(values) for values in (boxes, scores, labels))
+        surest, kept = batched_nms(*tensors, nms_cfg=self.nms)
+        above = surest[:, -1] >= self.score_threshold  # Soft-NMS lowers scores
+        kept, surest = kept[above].numpy(), surest[above].numpy()
+        return kept, np.ascontiguousarray(surest[:, :4]), np.ascontiguousarray(surest[:, 4])
 
 
 class SemanticSegmentation(Task):
     """mmseg's segmenters.
 
-    Attributes:
+    Args:
         first_label: The first class in files of label maps: 1 if the data set reduces the label 0, as in its own label
             maps, else 0.
+        threshold: Of the probability of a model with one channel.
     """
 
     writes = ('masks', 'json', 'pictures', 'video')
     works_in_tiles = True
 
-    def __init__(self, model: nn.Module, cfg: Config, classes: tuple[str, ...]) -> None:
-        super().__init__(model, cfg, classes)
-        self.first_label = int(_reduces_zero_label(cfg))
+    def __init__(
+        self,
+        model: Any,
+        preparation: Preparation,
+        classes: tuple[str, ...],
+        first_label: int,
+        threshold: float,
+    ) -> None:
+        super().__init__(model, preparation, classes)
+        self.first_label = first_label
+        self.threshold = threshold
 
     def result(self, given: Given, sample: Any) -> Segmentation:
         """See the base."""
@@ -184,16 +207,20 @@ class SemanticSegmentation(Task):
 
         def logits() -> Iterator[tuple[list[Window], list[Tensor]]]:
             for windows, tiles in rows:
-                samples = self.model.test_step(pseudo_collate([tile.prepared for tile in tiles]))
-                yield windows, [sample.seg_logits.data.float().cpu() for sample in samples]
+                yield windows, self.logits(tiles)
 
         strips = average_logits(logits(), given.pixels.shape[1])
         label_map = np.concatenate([self._labels(strip) for strip in strips])
         return Segmentation(**self._common(given), label_map=label_map)
 
+    def logits(self, batch: Sequence[Given]) -> list[Tensor]:
+        """Return the logits (C, H, W) of each image of a batch, in its own size; of one channel probabilities."""
+        samples = self.model.test_step(pseudo_collate([given.prepared for given in batch]))
+        return [sample.seg_logits.data.float().cpu() for sample in samples]
+
     def _labels(self, logits: Tensor) -> np.ndarray:
         """Return the labels (h, w) for logits (C, h, w), of one channel for probabilities, as mmseg decides."""
-        labels = logits[0] > self.model.decode_head.threshold if len(logits) == 1 else logits.argmax(dim=0)
+        labels = logits[0] > self.threshold if len(logits) == 1 else logits.argmax(dim=0)
         return labels.numpy().astype(self._dtype)
 
     @property
@@ -295,7 +322,7 @@ class Reconstructing(Task):
             return random_mask(1, grid, self.mask_ratio)[0]
 
 
-def _reduces_zero_label(cfg: Config) -> bool:
+def reduces_zero_label(cfg: Config) -> bool:
     """Return whether label 0 of the label maps of the config's data is no class, and class 0 is label 1."""
     for _, dataset in datasets_of(cfg, 'test', 'val', 'train'):
         if 'reduce_zero_label' in dataset:

@@ -39,15 +39,23 @@ REQUIREMENTS = (
 )
 
 
-def check_dependencies() -> None:
+_WITH_MODELS = ('mmdet', 'mmseg')
+
+
+def check_dependencies(without_models: bool = False) -> None:
     """Check that the OpenMMLab packages are installed in versions that fit.
+
+    Args:
+        without_models: Whether the packages that have models may be missing: a whole model in ONNX needs none.
 
     Raises:
         ImportError: If one is missing, too old or too new. The message names every such package, the version found,
             the versions that fit and the command that installs one.
     """
-    problems = [line for requirement in REQUIREMENTS for line in _problem(requirement)]
-    if problems:
+    found = {requirement: _problem(requirement) for requirement in REQUIREMENTS}
+    problems = [line for lines in found.values() for line in lines]
+    may_be_missing = [r for r in found if without_models and r.module in _WITH_MODELS]
+    if any(lines for r, lines in found.items() if r not in may_be_missing or installed_version(r.module)):
         raise ImportError('\n'.join(['mmcnv2 needs other OpenMMLab packages:', *problems]))
 
 

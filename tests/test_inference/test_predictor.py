@@ -14,7 +14,7 @@ from mmcnv2.apis import Predictor, get_config
 from mmcnv2.datasets import UnreadableImageError
 from mmcnv2.inference import predictor as module
 from mmcnv2.inference.sources import Item
-from mmcnv2.inference.tasks import _reduces_zero_label
+from mmcnv2.inference.tasks import reduces_zero_label
 from mmcnv2.registry import MODELS
 from mmcnv2.utils.errors import InputError
 
@@ -82,7 +82,7 @@ def test_first_label_is_that_of_the_label_maps_of_the_data(segmenter):
     assert Predictor(config, checkpoint, device='cpu').task.first_label == 0
     ade = get_config('upernet/upernet_convnextv2-atto-fcmae-ft1k_8xb2-amp-160k_ade20k-512x512')
     with DefaultScope.overwrite_default_scope('mmseg'):
-        assert _reduces_zero_label(ade)
+        assert reduces_zero_label(ade)
 
 
 def test_batches_and_arrays_change_nothing(detector, images):
@@ -263,7 +263,8 @@ def test_nothing_in_the_process_is_changed(segmenter, images):
         (dict(checkpoint=None), 'checkpoint must be'),
         (dict(checkpoint='nowhere.pth'), r'nowhere\.pth does not exist'),
         (dict(config='nowhere.py'), r'config file not found: nowhere\.py'),
-        (dict(config='model.onnx', checkpoint=None), 'ONNX cannot be read yet'),
+        (dict(config='model.onnx', checkpoint=None), r'model\.onnx does not exist'),
+        (dict(config='model.onnx'), r'checkpoint must be None: model\.onnx has the weights'),
         (dict(device='cuda:99'), 'device must be one of auto, cpu'),
     ],
 )
