@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from mmcnv2.export import Report
 
 EXAMPLES = (
-    'my_config.py work_dirs/my_config/iter_90000.pth model.onnx',
     'my_config.py work_dirs/my_config/iter_90000.pth model.onnx --precision int8 --images 500',
-    'work_dirs/fcmae/epoch_1600.pth backbone.onnx',
     'timm://convnextv2_base.fcmae backbone.pt2 --out-indices 3',
 )
 

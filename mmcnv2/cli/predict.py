@@ -13,8 +13,7 @@ from typing import Any
 
 EXAMPLES = (
     'my_config.py work_dirs/my_config/iter_90000.pth photos --out found',
-    'my_config.py work_dirs/my_config/iter_90000.pth "scenes/**/*.tif" --out found --tile 1024 --overlap 0.2',
-    'model.onnx photos --out found',
+    'model.onnx "scenes/**/*.tif" --out found --tile 1024 --overlap 0.2',
 )
 KINDS = ('json', 'masks', 'pictures', 'video')
 EXIT_CODE_OF_UNREADABLE = 3
