@@ -104,14 +104,14 @@ def test_a_small_install(detector, image, root):
 
 @pytest.mark.slow
 def test_the_command_and_the_page(detector, image, tmp_path):
-    from mmcnv2.demo.models import load_predictor
+    from mmcnv2.demo.models import load_tab
 
     call('predict', detector[0], image, '--out', tmp_path / 'out', '--score-threshold', 0.2, '--save', 'json')
     content = json.loads((tmp_path / 'out/predictions.json').read_text())
     assert (
         content['annotations'] and len(content['categories']) == 6 and content['images'][0]['file_name'] == image.name
     )
-    assert load_predictor('detector', [str(detector[0])], 'cpu').classes[0] == 'ball'
+    assert load_tab('detector', [str(detector[0])], 'cpu').classes[0] == 'ball'
     message = refusal('predict', detector[0], image, '--out', tmp_path / 'b', '--cfg-options', 'a=1')
     assert 'not for a .onnx file' in message
     assert 'no source' in refusal('predict', 'config.py', image, '--out', tmp_path / 'b')
