@@ -17,7 +17,6 @@ from mmengine.registry import MODELS, DefaultScope
 from mmcnv2.engine.hooks import PartialLoadHook, PreemptionHook, SavePredictionsHook
 from mmcnv2.engine.runner import build_runner
 from mmcnv2.engine.safe_loaders import install_safe_loaders
-from mmcnv2.engine.unwrapping import unwrapped
 from mmcnv2.evaluation.label_maps import LabelMaps
 from mmcnv2.inference import Predictor
 from mmcnv2.models.weights.converting import build_backbone
@@ -36,6 +35,7 @@ from mmcnv2.recipes import recipe_path
 from mmcnv2.resuming import newest_of
 from mmcnv2.resuming.workers import death_of_worker
 from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
+from mmcnv2.utils.unwrapping import unwrapped
 
 if TYPE_CHECKING:
     from mmcnv2.models.backbones import ConvNeXtBase

@@ -21,6 +21,11 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, several_dtypes: boo
     parser.add_argument(
         '--dtype', **many, help=f'{which}fp32, bf16, fp16, the last two under autocast (default: fp32)'
     )
+    add_step_arguments(parser)
+
+
+def add_step_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the number of steps and the JSON file."""
     parser.add_argument('--repeats', type=int, default=7, help='timed steps of each implementation (default: 7)')
     parser.add_argument('--warmup', type=int, default=2, help='untimed steps before them (default: 2)')
     parser.add_argument('--json', metavar='FILE', help='write rows and environment to this file, after every row')
@@ -35,14 +40,25 @@ def check_measuring_arguments(args: argparse.Namespace) -> None:
     from mmcnv2.benchmarks.measure import DTYPES, warn_of_slow_types
     from mmcnv2.utils.device import choose_device
 
-    from .arguments import check_choices, check_positive
+    from .arguments import check_choices
 
     check_choices(args, 'dtype', DTYPES)
+    check_step_arguments(args)
+    args.device = choose_device(args.device)
+    warn_of_slow_types(args.device, _dtypes(args))
+
+
+def check_step_arguments(args: argparse.Namespace) -> None:
+    """Check what ``add_step_arguments`` has added.
+
+    Raises:
+        InputError: Names the argument and its value.
+    """
+    from .arguments import check_positive
+
     check_positive(args, 'repeats')
     if args.warmup < 0:
         raise InputError(f'--warmup must be at least 0, got {args.warmup}')
-    args.device = choose_device(args.device)
-    warn_of_slow_types(args.device, _dtypes(args))
 
 
 def _dtypes(args: argparse.Namespace) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmcnv2.inference.predictor import library_bases
 from mmcnv2.models import FCMAE
 from mmcnv2.utils.errors import InputError
 
@@ -96,7 +97,7 @@ def build_graph(model: Any) -> Graph:
     Raises:
         InputError: It is another kind of model, or has parts without an export.
     """
-    bases = _bases(model)
+    bases = library_bases(model)
     if isinstance(model, FCMAE):
         names = {f'stage{i}': {0: 'n', 2: f'h{i}', 3: f'w{i}'} for i in model.backbone.out_indices}
         return Graph(Normalized(model.data_preprocessor, model.backbone), 'features', names)
@@ -110,7 +111,7 @@ def build_graph(model: Any) -> Graph:
         module = Normalized(model.data_preprocessor, Segmenter(model))
         return Graph(module, 'segmentation', {'logits': {0: 'n', 2: 'h', 3: 'w'}})
     if 'mmpretrain.ImageClassifier' in bases:
-        if 'mmpretrain.ClsHead' not in _bases(model.head):
+        if 'mmpretrain.ClsHead' not in library_bases(model.head):
             raise InputError(
                 f'model.head: {type(model.head).__name__} has no ONNX export; ClsHead of mmpretrain has one'
             )
@@ -120,8 +121,3 @@ def build_graph(model: Any) -> Graph:
         f'model.type {type(model).__name__} has no ONNX export: FCMAE (its encoder), detectors of mmdet, '
         'EncoderDecoder of mmseg and classifiers of mmpretrain have one'
     )
-
-
-def _bases(part: Any) -> set[str]:
-    """Return library and name of each class that a part is of; the libraries are not imported for it."""
-    return {f'{base.__module__.split(".")[0]}.{base.__name__}' for base in type(part).__mro__}

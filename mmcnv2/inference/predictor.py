@@ -232,10 +232,15 @@ def _classes(cfg: Config, meta: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def library_bases(part: Any) -> set[str]:
+    """Return library and name of each class that a part is of; the libraries are not imported for it."""
+    return {f'{base.__module__.split(".")[0]}.{base.__name__}' for base in type(part).__mro__}
+
+
 def _task(model: Any, cfg: Config, classes: tuple[str, ...], score_threshold: float) -> Task:
     if isinstance(model, FCMAE):
         return Reconstructing(model, cfg)
-    bases = {f'{base.__module__.split(".")[0]}.{base.__name__}' for base in type(model).__mro__}
+    bases = library_bases(model)
 
     def common() -> tuple[Any, Preparation, tuple[str, ...]]:
         return model, Preparation(cfg), _enough(model, classes)

@@ -2,8 +2,7 @@
 
 ``loops.py`` has the training loops, ``sampler.py`` and ``dataset.py`` what they wrap around the data, ``seeding.py``
 seeds each iteration and sample, ``checkpoints.py`` finds the file to continue from, ``hooks.py`` makes up for what
-another batch size or an interrupted validation would change,
-and seeds evaluations.
+another batch size or an interrupted validation would change, and seeds evaluations.
 """
 
 from .checkpoints import newest_of, newest_whole_checkpoint

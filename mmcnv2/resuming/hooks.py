@@ -7,13 +7,13 @@ from typing import Any
 
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
 
 from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.unwrapping import unwrapped
 
 from .seeding import seed_random_numbers
 
@@ -203,11 +203,9 @@ def is_validation_due(loop: Any) -> bool:
 
 def _number_parameters(runner: Runner, checkpoint: dict) -> None:
     """Name the parameters in the state of one optimizer by numbers, as torch does."""
-    optimizer, model = runner.optim_wrapper.optimizer, runner.model
-    model = model.module if is_model_wrapper(model) else model
     saved = checkpoint['optimizer']
     numbered = FullyShardedDataParallel.rekey_optim_state_dict(
-        saved, OptimStateKeyType.PARAM_ID, model, optim=optimizer
+        saved, OptimStateKeyType.PARAM_ID, unwrapped(runner.model), optim=runner.optim_wrapper.optimizer
     )
     checkpoint['optimizer'] = saved | numbered
 

@@ -6,8 +6,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+from mmcnv2.utils.unwrapping import unwrapped
 
 from .composite import choose_bands, display_range
 from .sheets import contact_sheet
@@ -43,7 +44,7 @@ def draw_reconstructions(
     Returns:
         (N, 3, H, W, 3) uint8, RGB.
     """
-    fcmae: Any = model.module if is_model_wrapper(model) else model
+    fcmae: Any = unwrapped(model)
     training = model.training
     model.eval()
     try:

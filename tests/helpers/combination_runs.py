@@ -110,7 +110,6 @@ class Run:
         else:
             assert moved & frozen
         assert ('ema_state_dict' in last) == bool(c.averages)
-        return found
 
     def interrupt_and_continue(self):
         """Stopped and continued it is the training that was not stopped, bit for bit."""

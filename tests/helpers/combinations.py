@@ -217,8 +217,9 @@ def _set_data(cfg, c):
     else:
         loader.sampler = dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True)
         dataset = dict(loader.dataset, indices=EPOCH * c.batch_size // (1 + (c.wrapper == 'RepeatDataset')))
+        pastes = c.mix and c.task != 'classifier'
         rest: list = []
-        if c.mix and c.task != 'classifier':
+        if pastes:
             dataset['pipeline'], rest = dataset['pipeline'][:2], dataset['pipeline'][2:]
         if c.wrapper == 'ConcatDataset':
             dataset = dict(type='ConcatDataset', datasets=[dataset])
@@ -226,7 +227,7 @@ def _set_data(cfg, c):
             dataset = dict(type='RepeatDataset', times=2, dataset=dataset)
         elif c.wrapper == 'ClassBalancedDataset':
             dataset = dict(type='ClassBalancedDataset', oversample_thr=1e-3, dataset=dataset)
-        if c.mix and c.task != 'classifier':
+        if pastes:
             mix = [dict(type='CopyPaste', max_num_pasted=3), *rest]
             dataset = dict(type='MultiImageMixDataset', dataset=dataset, pipeline=mix)
         loader.dataset = dataset

@@ -3,10 +3,20 @@
 from helpers.recipes import recipe_with_weights
 
 ARCH = dict(depths=(1, 1, 1, 1), channels=[8, 12, 16, 24])
+BACKBONE = {'model.backbone.arch': dict(ARCH, _delete_=True)}
 MASK_RCNN, UPERNET, FCMAE = (f'toy/{name}_convnextv2-atto_toy-scenes' for name in ('mask-rcnn', 'upernet', 'fcmae'))
 CLASSIFIER = 'own_data/convnextv2-atto_own-class-folders'
+# What small heads of single-stage detectors share; POINTS: those of RTMDet and RTMDet-Ins.
+DENSE = dict(num_classes=6, in_channels=8, feat_channels=8, stacked_convs=1)
+POINTS = dict(
+    **DENSE,
+    anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64]),
+    bbox_coder=dict(type='DistancePointBBoxCoder'),
+    loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
+    loss_bbox=dict(type='GIoULoss'),
+)
 FEW = {
-    'model.backbone.arch': dict(ARCH, _delete_=True),
+    **BACKBONE,
     'model.neck.in_channels': ARCH['channels'][1:],
     'model.train_cfg': None,
     'model.neck.out_channels': 8,
@@ -28,7 +38,7 @@ MASKS = {
     'model.roi_head.mask_roi_extractor.out_channels': 8,
 }
 HEAD = {
-    'model.backbone.arch': dict(ARCH, _delete_=True),
+    **BACKBONE,
     'model.decode_head.in_channels': ARCH['channels'],
     'model.decode_head.channels': 8,
 }
@@ -76,10 +86,7 @@ def cascade_mask_rcnn(folder, **changes):
 def retinanet(folder, **changes):
     head = dict(
         type='RetinaHead',
-        num_classes=6,
-        in_channels=8,
-        feat_channels=8,
-        stacked_convs=1,
+        **DENSE,
         anchor_generator=dict(
             type='AnchorGenerator',
             octave_base_scale=2,
@@ -97,14 +104,7 @@ def retinanet(folder, **changes):
 def rtmdet(folder, **changes):
     head = dict(
         type='RTMDetSepBNHead',
-        num_classes=6,
-        in_channels=8,
-        feat_channels=8,
-        stacked_convs=1,
-        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64]),
-        bbox_coder=dict(type='DistancePointBBoxCoder'),
-        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
-        loss_bbox=dict(type='GIoULoss'),
+        **POINTS,
         with_objectness=False,
         exp_on_reg=True,
     )
@@ -115,14 +115,7 @@ def rtmdet(folder, **changes):
 def rtmdet_ins(folder):
     head = dict(
         type='RTMDetInsSepBNHead',
-        num_classes=6,
-        in_channels=8,
-        feat_channels=8,
-        stacked_convs=1,
-        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64]),
-        bbox_coder=dict(type='DistancePointBBoxCoder'),
-        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
-        loss_bbox=dict(type='GIoULoss'),
+        **POINTS,
         loss_mask=dict(type='mmdet.DiceLoss'),
     )
     return _single_stage(folder, 'RTMDet', head, nms_pre=100)
@@ -151,16 +144,12 @@ def segformer(folder, **changes):
         channels=8,
         num_classes=7,
     )
-    return recipe_with_weights(
-        UPERNET, folder, **{'model.backbone.arch': dict(ARCH, _delete_=True), 'model.decode_head': head}, **changes
-    )
+    return recipe_with_weights(UPERNET, folder, **{**BACKBONE, 'model.decode_head': head}, **changes)
 
 
 def fcn(folder, **changes):
     head = dict(_delete_=True, type='FCNHead', in_channels=24, in_index=3, channels=8, num_classes=7, num_convs=1)
-    return recipe_with_weights(
-        UPERNET, folder, **{'model.backbone.arch': dict(ARCH, _delete_=True), 'model.decode_head': head}, **changes
-    )
+    return recipe_with_weights(UPERNET, folder, **{**BACKBONE, 'model.decode_head': head}, **changes)
 
 
 def semantic_fpn(folder, **changes):
@@ -174,13 +163,13 @@ def semantic_fpn(folder, **changes):
         channels=8,
         num_classes=7,
     )
-    model = {'model.backbone.arch': dict(ARCH, _delete_=True), 'model.neck': neck, 'model.decode_head': head}
+    model = {**BACKBONE, 'model.neck': neck, 'model.decode_head': head}
     return recipe_with_weights(UPERNET, folder, **model, **changes)
 
 
 def classifier(folder, **changes):
     model = {
-        'model.backbone.arch': dict(ARCH, _delete_=True),
+        **BACKBONE,
         'model.head.in_channels': 24,
         'model.head.num_classes': 3,
     }
@@ -188,7 +177,7 @@ def classifier(folder, **changes):
 
 
 def fcmae(folder, **changes):
-    model = {'model.backbone.arch': dict(ARCH, _delete_=True), 'model.decoder_embed_dims': 16}
+    model = {**BACKBONE, 'model.decoder_embed_dims': 16}
     return recipe_with_weights(FCMAE, folder, **model, **changes)
 
 

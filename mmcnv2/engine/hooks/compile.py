@@ -7,8 +7,7 @@ from mmengine.runner import Runner
 from mmcnv2.models import FCMAE
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import ConfigError
-
-from ..unwrapping import unwrapped
+from mmcnv2.utils.unwrapping import unwrapped
 
 
 @HOOKS.register_module()

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from mmcnv2.models.pretraining import FCMAE
 from mmcnv2.registry import HOOKS
-
-from ..unwrapping import unwrapped
+from mmcnv2.utils.unwrapping import unwrapped
 
 _IMAGES = 16  # looked at
 _TOO_MUCH = 0.5  # with ImageNet's mean and std, photographs have 0.24 to 0.32, microscopy of nuclei 0.64

@@ -14,9 +14,9 @@ from mmcnv2.evaluation.knn import knn_predict
 from mmcnv2.evaluation.labelled_samples import choose_labels, read_class_folders
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import ConfigError
+from mmcnv2.utils.unwrapping import unwrapped
 
 from ..sparing import spare
-from ..unwrapping import unwrapped
 
 
 @HOOKS.register_module()

@@ -15,8 +15,8 @@ from mmcnv2.registry import HOOKS
 from mmcnv2.resuming.seeding import iteration_key
 from mmcnv2.utils.errors import TrainingStopped
 from mmcnv2.utils.files import ATOMIC_BACKEND_ARGS
+from mmcnv2.utils.unwrapping import unwrapped
 
-from ..unwrapping import unwrapped
 from .checkpoint import is_between_steps
 
 

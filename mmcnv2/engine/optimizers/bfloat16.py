@@ -14,8 +14,7 @@ from mmcnv2.models import FCMAE
 from mmcnv2.registry import OPTIM_WRAPPERS
 from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
-
-from ..unwrapping import unwrapped
+from mmcnv2.utils.unwrapping import unwrapped
 
 _PARTS = ('backbone', 'neck')
 
