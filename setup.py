@@ -56,7 +56,7 @@ setup(
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         # Runs what `mmcnv2 export` writes, alone: of OpenMMLab the two packages without models. No compiler is needed,
         # since pip builds mmcv without its operators then. Where OpenMMLab is installed, `onnx` is enough.
-        'onnxruntime': ['onnxruntime', 'onedl-mmengine>=0.10.0,<1.0.0', 'onedl-mmcv>=2.1.0,<3.0.0'],
+        'onnxruntime': ['onnxruntime', 'onedl-mmengine>=0.10.0,<1.0.0', 'onedl-mmcv>=2.1.0,<3.0.0', 'pycocotools'],
         'parquet': ['pyarrow'],
         'safetensors': ['safetensors'],
         'serve': ['fastapi>=0.115', 'prometheus-client', 'python-multipart', 'uvicorn'],

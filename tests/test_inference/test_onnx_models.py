@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import metadata
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ from helpers.commands import call, refusal
 from mmcv.ops import batched_nms
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from torch import from_numpy
 
 from mmcnv2.apis import Predictor
@@ -25,27 +29,48 @@ SMALL_INSTALL = """
 import sys
 from importlib.machinery import PathFinder
 
+absent, (model, image, out) = sys.argv[1].split(), sys.argv[2:]
+
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        absent = ('mmdet', 'mmseg', 'mmpretrain', 'onnx', 'onnxscript')
         if name.split('.')[0] in absent or name in ('mmcv._ext', 'mmcv.ops'):
             return None
         return super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 from mmcnv2.apis import Predictor, get_config
+from mmcnv2.cli import main
 
-predictor = Predictor(sys.argv[1])
-for result in predictor(sys.argv[2], tile=96):
+for result in Predictor(model)(image, tile=96):
     print(len(result.scores), result.masks.shape, result.draw().shape)
-assert not {'mmdet', 'mmseg', 'mmpretrain'} & set(sys.modules)
+sys.argv[1:] = ['predict', model, image, '--out', out, '--score-threshold', '0.2']
+main()
 try:
     get_config('toy/fcmae_convnextv2-atto_toy-scenes')
 except ImportError as error:
     assert 'mmdet is missing' in str(error)
     print('named')
 """
+
+
+def modules_outside_of(extra):
+    """The top-level modules of what is installed and ``pip install mmcnv2[extra]`` does not bring."""
+    brought, left = set(), [Requirement(f'mmcnv2[{extra}]')]
+    while left:
+        requirement = left.pop()
+        key = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if key in brought:
+            continue
+        brought.add(key)
+        with suppress(metadata.PackageNotFoundError):
+            for line in metadata.requires(requirement.name) or ():
+                needed = Requirement(line)
+                if needed.marker is None or any(needed.marker.evaluate({'extra': e}) for e in ('', *key[1])):
+                    left.append(needed)
+    names = {name for name, _ in brought}
+    distributions = metadata.packages_distributions().items()
+    return {module for module, of in distributions if not names & {canonicalize_name(name) for name in of}}
 
 
 @pytest.fixture(scope='module')
@@ -89,10 +114,13 @@ def test_images_that_are_resized(detector, image):
 
 
 @pytest.mark.slow
-def test_a_small_install(detector, image, root):
-    """Neither models nor compiled operators are there; what needs them says so."""
+def test_a_small_install(detector, image, root, tmp_path):
+    """Only what the extra brings is there, and no compiled operators; what needs more says so."""
+    absent = modules_outside_of('onnxruntime')
+    assert {'mmdet', 'mmseg', 'mmpretrain', 'onnx', 'onnxscript', 'timm'} < absent
+    assert not {'torch', 'mmengine', 'onnxruntime', 'cv2', 'supervision'} & absent
     done = subprocess.run(
-        [sys.executable, '-c', SMALL_INSTALL, detector[0], image],
+        [sys.executable, '-c', SMALL_INSTALL, ' '.join(absent), detector[0], image, tmp_path / 'out'],
         env={'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', 'PATH': ''},
         capture_output=True,
         text=True,
@@ -100,6 +128,7 @@ def test_a_small_install(detector, image, root):
     assert done.returncode == 0, done.stderr[-2000:]
     count, *_ = done.stdout.split()
     assert int(count) > 0 and '(128, 128, 3)' in done.stdout and done.stdout.endswith('named\n')
+    assert json.loads((tmp_path / 'out/predictions.json').read_text())['annotations']
 
 
 @pytest.mark.slow
