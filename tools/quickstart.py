@@ -1,6 +1,6 @@
 """The main job on the built-in toy scenes: pre-train, transfer to Mask R-CNN and UperNet, compare, report.
 
-python tools/quickstart.py [--quick] [--work-dir work_dirs/quickstart]
+python tools/quickstart.py [--quick] [--seed 0] [--work-dir work_dirs/quickstart]
 
 Each training is a run of tools/train.py; its log, checkpoints and config are in the work dir. Two run at a time where
 there are two cores: a second thread makes trainings this small little faster.
@@ -90,13 +90,14 @@ class Plan:
     """How long everything is: all of it, or ``--quick``.
 
     ``data_root`` is the folder of the toy scenes, ``scenes`` how many, ``lengths`` the epochs or iterations of the
-    trainings, ``seconds`` what each step takes on two cores.
+    trainings, ``seconds`` what each step takes on two cores, ``seed`` that of all trainings; the scenes stay the same.
     """
 
     data_root: Path
     scenes: dict[str, int]
     lengths: dict[str, int]
     seconds: dict[str, float]
+    seed: int = 0
 
 
 @functools.cache
@@ -132,7 +133,7 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
     pre_training = task == 'fcmae'
     name = task if pre_training else f'{task}_{start}'
     after = 'toy_scenes'
-    options: dict[str, object] = {}
+    options: dict[str, object] = {'randomness.seed': plan.seed}
     folders = dict(train='unlabelled/', test='val/') if pre_training else dict(train='', val='', test='')
     for split, folder in folders.items():
         options[f'{split}_dataloader.dataset.data_root'] = f'{plan.data_root}/{folder}'
@@ -428,12 +429,15 @@ def write_report(work_dir: Path, steps: list[Step], minutes: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--work-dir', type=Path, help='default: work_dirs/quickstart, with --quick .../quickstart_quick'
+        '--work-dir', type=Path, help='default: work_dirs/quickstart, with _quick and _seedN at the end for these'
     )
+    parser.add_argument('--seed', type=int, default=0, help='of all trainings; the scenes stay the same (default: 0)')
     parser.add_argument('--quick', action='store_true', help='all steps in 3.5 minutes; nothing learns much')
     args = parser.parse_args()
     plan = quick_plan() if args.quick else whole_plan()
-    work_dir = (args.work_dir or ROOT / f'work_dirs/quickstart{"_quick" * args.quick}').resolve()
+    plan.seed = args.seed
+    name = 'quickstart' + '_quick' * args.quick + f'_seed{args.seed}' * (args.seed != 0)
+    work_dir = (args.work_dir or ROOT / f'work_dirs/{name}').resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
 
     job = Job(all_steps(plan, work_dir), work_dir, lanes=min(2, num_cores()))

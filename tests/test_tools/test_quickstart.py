@@ -129,6 +129,7 @@ def options(step):
 
 def test_trainings_from_fcmae_name_the_checkpoint(quickstart, tmp_path):
     plan = quickstart.whole_plan()
+    plan.seed = 3
     steps = {step.name: step for step in quickstart.all_steps(plan, tmp_path)}
     assert list(steps) == [
         *('toy_scenes', 'fcmae', 'mask-rcnn_scratch', 'upernet_scratch', 'mask-rcnn_fcmae', 'upernet_fcmae')
@@ -136,9 +137,9 @@ def test_trainings_from_fcmae_name_the_checkpoint(quickstart, tmp_path):
     assert steps['fcmae'].after == steps['upernet_scratch'].after == ('toy_scenes',)
     assert steps['upernet_fcmae'].after == ('fcmae',)
     scratch, pretrained = options(steps['upernet_scratch']), options(steps['upernet_fcmae'])
-    assert scratch == {
-        f'{split}_dataloader.dataset.data_root': f'{plan.data_root}/' for split in ('train', 'val', 'test')
-    }
+    data = {f'{split}_dataloader.dataset.data_root': f'{plan.data_root}/' for split in ('train', 'val', 'test')}
+    assert scratch == {'randomness.seed': '3', **data}
+    assert options(steps['fcmae'])['randomness.seed'] == '3'
     assert {key: value for key, value in pretrained.items() if key not in scratch} == {
         'model.backbone.init_cfg.type': 'Pretrained',
         'model.backbone.init_cfg.checkpoint': f'{tmp_path}/fcmae/epoch_{plan.lengths["fcmae"]}.pth',
