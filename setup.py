@@ -51,6 +51,7 @@ setup(
         'openmmlab': requirements('mmcv') + requirements('openmmlab'),
         'demo': ['gradio>=6', 'pyarrow'],
         'docs': ['furo', 'myst-nb', 'sphinx'],
+        'hub': ['huggingface-hub', 'safetensors'],
         'mlflow': ['mlflow-skinny'],  # the client; the server comes with mlflow
         'mmpretrain': ['onedl-mmpretrain'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],

@@ -61,7 +61,8 @@ def get_backbone(
     """Return the backbone in a checkpoint, as deep and wide as the checkpoint says, in evaluation mode.
 
     Args:
-        checkpoint: Path, URL or ``timm://NAME``, in any format that ``docs/how_to/weights.md`` lists.
+        checkpoint: Path, URL, ``hf://owner/name`` or ``timm://NAME``, in any format that
+            ``docs/how_to/weights.md`` lists.
         out_indices: Stages whose maps are returned, 0 to 3, with strides 4, 8, 16, 32. They have output norms if the
             checkpoint has those of all of them.
         allow_pickle: Read a file that could run code, see ``read_state_dict``.

@@ -14,6 +14,8 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from mmcnv2.utils.dependencies import check_dependencies
 from mmcnv2.utils.errors import ConfigError, MissingFileError
+from mmcnv2.utils.hub import hub_config, is_hub
+from mmcnv2.utils.plain_configs import parse_plain_config
 
 RECIPES = Path(__file__).parent / '.mim' / 'configs'
 
@@ -96,13 +98,18 @@ def recipe_path(name: str) -> str:
 
 
 def read_config_file(name: str) -> Config:
-    """Read a config: a file, or a recipe of the package after ``mmcnv2::``.
+    """Read a config: a file, a recipe of the package after ``mmcnv2::``, or that of a model on the hub.
+
+    The last is read as data (``parse_plain_config``): what is in it does not run.
 
     Raises:
-        ConfigError: If there is none, with the name of the nearest recipe, or it is not a valid config.
+        InputError: If there is none, with the name of the nearest recipe, or it is not a valid config.
         ImportError: If mmdet or mmseg, which has the models of configs, is missing.
     """
     check_dependencies()
+    if is_hub(name):
+        file = hub_config(name)
+        return Config(parse_plain_config(file.read_text(encoding='utf-8'), f'{name}: {file.name}'), filename=file)
     path = recipe_path(name) if name.startswith('mmcnv2::') else name
     if not Path(path).is_file():
         raise ConfigError(f'config file not found: {path}{similar_recipe(path)}')

@@ -16,7 +16,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .arguments import add_allow_pickle
 
-    parser.add_argument('source', help='path, URL or timm://NAME')
+    parser.add_argument('source', help='path, URL, hf://owner/name or timm://NAME')
     parser.add_argument('target', help='file to write: .safetensors, or any other name for torch.save')
     parser.add_argument(
         '--to',

@@ -2,7 +2,8 @@
 
 It listens on this machine only unless told otherwise (--host), asks no other machine for anything, and deletes what
 was uploaded when it stops, and an hour after the upload. A model is a config and a checkpoint, the work dir of a
-training, whose newest checkpoint is taken, or a whole model in ONNX (mmcnv2 export).
+training, whose newest checkpoint is taken, a whole model in ONNX (mmcnv2 export), or hf://owner/name, a model on the
+Hugging Face Hub.
 """
 
 import argparse

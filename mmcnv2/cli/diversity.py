@@ -21,7 +21,9 @@ RANDOM = 'random weights'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .arguments import add_feature_arguments
 
-    parser.add_argument('checkpoints', nargs='+', metavar='checkpoint', help='path, URL or timm://NAME')
+    parser.add_argument(
+        'checkpoints', nargs='+', metavar='checkpoint', help='path, URL, hf://owner/name or timm://NAME'
+    )
     parser.add_argument('--images', required=True, metavar='DIR', help='folder of images, with its sub-folders')
     parser.add_argument('--picture', metavar='FILE', help='draw a curve for each checkpoint, e.g. FILE.png')
     parser.add_argument('--json', metavar='FILE', help='write all rows')

@@ -20,7 +20,7 @@ NEIGHBOURS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .arguments import add_feature_arguments
 
-    parser.add_argument('checkpoint', help='path, URL or timm://NAME')
+    parser.add_argument('checkpoint', help='path, URL, hf://owner/name or timm://NAME')
     parser.add_argument('--images', required=True, metavar='DIR', help='folder of images, with its sub-folders')
     parser.add_argument('--coco', metavar='FILE', help='annotations of these images: a row for each object')
     parser.add_argument('--out', required=True, type=Path, metavar='FILE.parquet')

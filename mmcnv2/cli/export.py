@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         help='config of a whole model: a file, or mmcnv2::folder/NAME.py; none: the backbone alone',
     )
-    parser.add_argument('checkpoint', help='path or URL; of a backbone also timm://NAME')
+    parser.add_argument('checkpoint', help='path, URL or hf://owner/name; of a backbone also timm://NAME')
     parser.add_argument('target', help='file to write: .onnx, of a backbone also .pt2')
     whole = parser.add_argument_group('whole models')
     add_cfg_options(whole)

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('kind', choices=kinds, help='what the data are')
     parser.add_argument('path', help='folder of the data; of coco also the annotation file')
     parser.add_argument('--out', required=True, metavar='FILE.py', help='config to write; other files lie beside it')
-    parser.add_argument('--checkpoint', help='weights to start from, whose network is taken: path, URL, timm://NAME')
+    parser.add_argument(
+        '--checkpoint', help='weights to start from, whose network is taken: path, URL, hf://owner/name, timm://NAME'
+    )
     parser.add_argument('--arch', default='atto', help='size of the network without a checkpoint (default: atto)')
     parser.add_argument('--image-size', type=int, help='side in pixels (default: one that suits the images)')
     parser.add_argument('--train', help='annotation file (coco) or folder (classes) to train on, if it is not found')

@@ -74,7 +74,7 @@ def add_judging_arguments(parser: argparse.ArgumentParser) -> None:
         'checkpoints',
         nargs='+',
         metavar='CHECKPOINT',
-        help='path, URL or timm://NAME, in any format of docs/how_to/weights.md',
+        help='path, URL, hf://owner/name or timm://NAME, in any format of docs/how_to/weights.md',
     )
     data = parser.add_argument_group('data: class folders, list files, or the objects of COCO files')
     data.add_argument('--train', metavar='DIR', help='class folders to learn from: DIR/CLASS/IMAGE')

@@ -3,7 +3,8 @@
 Results go to a folder, with the sub-folders of the source: predictions.json (COCO results with images and categories),
 label_maps/, pictures/, videos/. Each file is whole or not there, and a call that was stopped goes on when it is made
 again. A file that cannot be read is named in errors.jsonl, and the exit code is then 3. In place of config and
-checkpoint a whole model in ONNX (mmcnv2 export) may be given, which onnxruntime runs.
+checkpoint a whole model in ONNX (mmcnv2 export) may be given, which onnxruntime runs, or a model on the Hugging Face
+Hub (mmcnv2 publish --to).
 """
 
 import argparse
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         'config',
-        help='path of a config file, or a recipe: mmcnv2::folder/NAME.py; or a .onnx file, with no checkpoint',
+        help='path of a config file, or a recipe: mmcnv2::folder/NAME.py; or a .onnx file or hf://owner/name, with no '
+        'checkpoint',
     )
     parser.add_argument('checkpoint', nargs='?', help='path or URL of a checkpoint of the whole model')
     add_cfg_options(parser)
@@ -64,15 +66,21 @@ def run(args: argparse.Namespace) -> None:
     from mmcnv2.inference.sources import find_items
     from mmcnv2.inference.writing import ERRORS, check_kinds, default_kinds, read_coco_ids, write_predictions
     from mmcnv2.utils.errors import InputError
+    from mmcnv2.utils.hub import is_hub, pinned
 
     from .arguments import read_config
 
     is_file = is_onnx(args.config)
+    if is_hub(args.config):
+        args.config = pinned(args.config)
     # Which of the words after the config are sources depends on it.
     words = [*filter(None, [args.checkpoint]), *args.source]
-    args.checkpoint, args.source = (None, words) if is_file else (words[0], words[1:])
+    if is_file or is_hub(args.config):
+        args.checkpoint, args.source = (None if is_file else args.config), words
+    else:
+        args.checkpoint, args.source = words[0], words[1:]
     if not args.source:
-        raise InputError('no source: expected CONFIG CHECKPOINT SOURCE, or FILE.onnx SOURCE')
+        raise InputError('no source: expected CONFIG CHECKPOINT SOURCE, FILE.onnx SOURCE or hf://owner/name SOURCE')
     if is_file and (args.cfg_options or args.allow_pickle):
         raise InputError(
             '--cfg-options and --allow-pickle are for a config and a checkpoint, and not for a .onnx file'

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .arguments import add_allow_pickle, add_device
 
     parser.add_argument(
-        'model', help='work dir of a training, whose newest checkpoint is taken, a config, or an exported .onnx file'
+        'model',
+        help='work dir of a training, whose newest checkpoint is taken, a config, an exported .onnx file, or '
+        'hf://owner/name',
     )
     parser.add_argument('checkpoint', nargs='?', help='path or URL of a checkpoint of the whole model, after a config')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine)')

@@ -10,8 +10,9 @@ from torch import Tensor
 from mmcnv2.datasets.transforms import LoadCheckedImage
 from mmcnv2.models.weights.reading import find_state_dict, load_checkpoint
 from mmcnv2.utils.errors import InputError
+from mmcnv2.utils.hub import SCHEME
 
-_OURS = ('', 'http://', 'https://')
+_OURS = ('', 'http://', 'https://', SCHEME)
 
 
 def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from mmcnv2.recipes import config_of_work_dir
 from mmcnv2.resuming import newest_whole_checkpoint
 from mmcnv2.utils.errors import InputError, MissingFileError
+from mmcnv2.utils.hub import is_hub
 
 from .predictor import Predictor, is_onnx
 
@@ -16,8 +17,8 @@ def load_predictor(what: str, given: Sequence[str], **settings: Any) -> Predicto
 
     Args:
         what: How messages call it, e.g. '--detector'.
-        given: Config and checkpoint, the work dir of a training, whose config and newest checkpoint are taken, or an
-            exported ``.onnx`` file.
+        given: Config and checkpoint, the work dir of a training, whose config and newest checkpoint are taken, an
+            exported ``.onnx`` file, or ``hf://owner/name``.
         **settings: Of ``Predictor``.
 
     Raises:
@@ -25,9 +26,10 @@ def load_predictor(what: str, given: Sequence[str], **settings: Any) -> Predicto
     """
     if len(given) > 2:
         raise InputError(
-            f'{what} takes a config and a checkpoint, a work dir or a .onnx file, got {len(given)} values'
+            f'{what} takes a config and a checkpoint, a work dir, a .onnx file or hf://owner/name, got '
+            f'{len(given)} values'
         )
-    if len(given) == 1 and not is_onnx(given[0]):
+    if len(given) == 1 and not is_onnx(given[0]) and not is_hub(given[0]):
         given = _of_work_dir(what, given[0], settings.get('allow_pickle', False))
     config, checkpoint = given if len(given) == 2 else (given[0], None)
     return Predictor(config, checkpoint, **settings)

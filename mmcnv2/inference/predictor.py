@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from mmcnv2.recipes import read_config_file
 from mmcnv2.utils.ahead import ahead
 from mmcnv2.utils.device import choose_device
 from mmcnv2.utils.errors import ConfigError, InputError
+from mmcnv2.utils.hub import is_hub, pinned
 
 from .onnx_models import OnnxModel, onnx_task
 from .preparation import Preparation
@@ -42,7 +42,7 @@ def is_onnx(config: Any) -> bool:
 class Predictor:
     """A detector, segmenter, classifier or FCMAE that predicts what is in images.
 
-    >>> predictor = Predictor('my_config.py', 'work_dirs/my_config/iter_1000.pth')
+    >>> predictor = Predictor('my_config.py', 'work_dirs/my_config/iter_1000.pth')  # or Predictor('hf://owner/name')
     >>> for result in predictor('photos/'):
     ...     print(result.path, result.labels, result.scores)
 
@@ -51,8 +51,10 @@ class Predictor:
 
     Args:
         config: Path of a config, ``mmcnv2::`` and the name of a recipe, or a ``Config``; or a whole model in ONNX, the
-            ``.onnx`` file of ``mmcnv2 export``, which onnxruntime runs.
-        checkpoint: Path or URL of a checkpoint of the whole model; None of a model in ONNX, which has its weights.
+            ``.onnx`` file of ``mmcnv2 export``, which onnxruntime runs; or ``hf://owner/name[@revision]``, a model
+            that ``mmcnv2 publish`` has put on the Hugging Face Hub.
+        checkpoint: Path, URL or name on the hub of a checkpoint of the whole model; None of a model in ONNX or on the
+            hub, which has its weights.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
         score_threshold: Objects with a lower score are left out, from 0 to 1.
         allow_pickle: Read a checkpoint that could run code, see ``read_state_dict``.
@@ -86,6 +88,10 @@ class Predictor:
             self.classes = self.model.description.classes
             self.task = onnx_task(self.model, score_threshold)
             return
+        if is_hub(config):
+            if checkpoint is not None:
+                raise InputError(f'checkpoint must be None: {config} has the weights of its model')
+            config = checkpoint = pinned(str(config))
         cfg = config if isinstance(config, Config) else read_config_file(os.fspath(config))
         if checkpoint is None:
             raise InputError('checkpoint must be the path or URL of a checkpoint of the whole model')
@@ -203,7 +209,7 @@ class Predictor:
 def _load(model: nn.Module, checkpoint: str, allow_pickle: bool) -> dict[str, Any]:
     """Load the weights of the whole model; return what the checkpoint says besides (``meta``)."""
     meta: dict[str, Any] = {}
-    if Path(checkpoint).suffix == '.safetensors' or checkpoint.startswith('timm://'):
+    if checkpoint.startswith('timm://'):
         weights: Any = read_state_dict(checkpoint, allow_pickle)
     else:
         content = load_checkpoint(checkpoint, allow_pickle)

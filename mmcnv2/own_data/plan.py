@@ -15,7 +15,7 @@ class Options:
 
     Attributes:
         out: The config to write. Other files lie beside it, with names that begin like its own.
-        checkpoint: Weights to start from: path, URL or ``timm://NAME``; None: random weights.
+        checkpoint: Weights to start from: path, URL, ``hf://owner/name`` or ``timm://NAME``; None: random weights.
         arch: Size of the network without a checkpoint, which has its own.
         image_size: Side in pixels, divisible by 32; None: one that suits the images.
         train: Annotation file or folder of the training part, relative to the data or not.

@@ -7,6 +7,7 @@ from torch import nn
 
 from mmcnv2.models.weights.pretrained import PretrainedConvNeXt, PretrainedConvNeXtV2, PretrainedFCMAE
 from mmcnv2.utils.errors import ConfigError, InputError
+from mmcnv2.utils.hub import SCHEME
 
 from .fitting import does_not_fit, fits, match_model, prefix_of, read_checkpoint, without_values
 
@@ -30,7 +31,7 @@ def check_pretrained(model: nn.Module | dict) -> None:
     for setting, module, init_cfg in _initializers(without_values(model)):
         kind = init_cfg['type'] if isinstance(init_cfg['type'], str) else init_cfg['type'].__name__
         kind, path = kind.rpartition('.')[2], init_cfg.get('checkpoint')
-        if not isinstance(path, str) or ('://' in path and not path.startswith(('http://', 'https://'))):
+        if not isinstance(path, str) or ('://' in path and not path.startswith(('http://', 'https://', SCHEME))):
             continue  # a name that a loader knows, such as timm://... or torchvision://...
         if kind in _OURS:
             options = {key: value for key, value in init_cfg.items() if key not in ('type', 'override')}

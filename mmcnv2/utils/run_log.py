@@ -69,6 +69,22 @@ def read_log(work_dir: str | Path) -> RunLog:
     return log
 
 
+def validations(work_dir: str | Path) -> dict[int, dict[str, float]]:
+    """Return the metrics of each validation by the step that it was logged with; {} if none was.
+
+    The step is an iteration, or an epoch with MMEngine's ``LoggerHook(log_metric_by_epoch=True)``. Numbers that are
+    not finite are left out.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for _, is_training, record in _records(file.read_text(encoding='utf-8').splitlines()):
+            if not is_training and 'step' in record:
+                finite = {k: v for k, v in record.items() if isinstance(v, int | float) and math.isfinite(v)}
+                left_out = (*_COUNTERS, 'time')
+                found.setdefault(record['step'], {}).update({k: v for k, v in finite.items() if k not in left_out})
+    return found
+
+
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, bool, dict[str, Any]]]:
     """Yield iteration, whether it is of the training, and content of each line; one that was cut off is left out."""
     iteration = 0

@@ -30,7 +30,7 @@ class PretrainedConvNeXtV2:
     not the output norm of a map and is left out, like heads and decoders.)
 
     Args:
-        checkpoint: Path, URL or ``timm://NAME``, see ``read_state_dict``.
+        checkpoint: Path, URL, ``hf://owner/name[@revision]`` or ``timm://NAME``, see ``read_state_dict``.
         prefix: Prefix of the backbone's keys in a larger model, if it is not one of the usual ones.
         adapt_in_channels: Whether a stem for another number of channels is adapted, as timm does, or refused.
         allow_pickle: Read a file that could run code, see ``read_state_dict``.

@@ -1,6 +1,7 @@
-"""Read the state dict of a checkpoint: a file, a URL, or a timm model by name."""
+"""Read the state dict of a checkpoint: a file, a URL, a model on the hub, or a timm model by name."""
 
 import argparse
+import json
 import pickle
 import re
 from collections.abc import Callable
@@ -13,15 +14,18 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmcnv2.utils.errors import InputError, MissingFileError, MissingPackageError, RefusedError
+from mmcnv2.utils.hub import SCHEME, hub_weights, is_hub
 
 # Methods that checkpoints name: MMEngine's of the log, and of OneCycle schedulers.
 _METHODS: dict[type, tuple[str, ...]] = {
     HistoryBuffer: ('max', 'min', 'mean', 'current', '_set_default'),
     OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
 }
+META_KEY = 'mmcnv2.meta'  #: where a published safetensors file keeps ``meta``, as JSON
 NESTED = ('state_dict', 'model', 'module')  # where whole checkpoints keep the weights
 
 
@@ -30,33 +34,34 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
 
     Args:
         checkpoint: Path of a ``.safetensors`` file or of one that ``torch.save`` wrote; an http(s) URL of such a file,
-            which is downloaded once to torch's hub folder; or ``timm://NAME``, a pretrained model of timm.
+            which is downloaded once to torch's hub folder; ``hf://owner/name[@revision]``, a model on the Hugging Face
+            Hub, of which only ``.safetensors`` is read; or ``timm://NAME``, a pretrained model of timm.
         allow_pickle: Read files that hold more than tensors and plain values. Such a file can run any code: allow it
             only if you trust its source.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ImportError: If timm or safetensors is needed and not installed.
+        ImportError: If timm, safetensors or huggingface-hub is needed and not installed.
         ValueError: If the file is damaged, holds no tensors, or needs ``allow_pickle``.
     """
     if checkpoint.startswith('timm://'):
         return _timm_state_dict(checkpoint.removeprefix('timm://'))
-    path = _local_path(checkpoint)
-    if path.suffix == '.safetensors' and path.is_file():
-        return _read_safetensors(path)
-    return _find_tensors(load_checkpoint(str(path), allow_pickle), path)
+    return _find_tensors(load_checkpoint(checkpoint, allow_pickle), checkpoint)
 
 
 def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
     """Read all that ``torch.save`` wrote, onto the CPU; arguments and errors are those of ``read_state_dict``.
 
-    With ``mmap``, tensors are read when they are used, if the file has the format of torch 1.6 or newer.
+    Of a ``.safetensors`` file: ``state_dict`` and, of one that ``mmcnv2 publish`` wrote, ``meta``. With ``mmap``,
+    tensors are read when they are used, if the file has the format of torch 1.6 or newer.
     """
     path = _local_path(checkpoint)
     if not path.is_file():
         raise MissingFileError(
-            f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, or timm://NAME'
+            f'checkpoint {checkpoint} does not exist: give the path of a file, a URL, hf://owner/name, or timm://NAME'
         )
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
     try:
         with torch.serialization.safe_globals(_safe_globals()):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and is_zipfile(path))
@@ -75,6 +80,12 @@ def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = Fa
         ) from problem
     reason = _reason(problem) if isinstance(problem, pickle.UnpicklingError) else problem
     raise InputError(f'checkpoint {path} is damaged or was not written by torch.save: {reason}') from problem
+
+
+@CheckpointLoader.register_scheme(SCHEME, force=True)
+def load_from_hub(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a model on the hub, where MMEngine is given its name; onto the CPU, since loading moves the values."""
+    return load_checkpoint(filename)
 
 
 def find_state_dict(content: Any) -> Any:
@@ -102,7 +113,9 @@ def _timm_state_dict(name: str) -> dict[str, Tensor]:
 
 
 def _local_path(checkpoint: str) -> Path:
-    """Return the file of a path or, downloaded once, of a URL."""
+    """Return the file of a path or, downloaded once, of a URL or of a model on the hub."""
+    if is_hub(checkpoint):
+        return hub_weights(checkpoint)
     return _download(checkpoint) if urlparse(checkpoint).scheme in ('http', 'https') else Path(checkpoint).expanduser()
 
 
@@ -114,16 +127,18 @@ def _download(url: str) -> Path:
     return path
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise MissingPackageError(f'{path} needs safetensors: pip install safetensors') from error
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safe_open(path, 'pt') as file:
+            content = dict(state_dict={key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            meta = json.loads((file.metadata() or {}).get(META_KEY, 'null'))
+    except (SafetensorError, ValueError) as error:
         raise InputError(f'checkpoint {path} is damaged or no safetensors file: {error}') from error
+    return content if meta is None else dict(content, meta=meta)
 
 
 def _reason(problem: pickle.UnpicklingError) -> str:
@@ -171,9 +186,9 @@ def _known_method(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
-def _find_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+def _find_tensors(content: Any, checkpoint: str) -> dict[str, Tensor]:
     content = find_state_dict(content)
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
-        raise InputError(f'checkpoint {path} holds no state dict, but a {type(content).__name__}')
+        raise InputError(f'checkpoint {checkpoint} holds no state dict, but a {type(content).__name__}')
     return tensors
