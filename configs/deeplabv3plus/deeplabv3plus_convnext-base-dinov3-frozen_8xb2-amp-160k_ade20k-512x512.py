@@ -7,6 +7,7 @@ model = dict(
         _delete_=True,
         type='mmcnv2.ConvNeXt',
         arch='base',
+        out_indices=(0, 2, 3),
         frozen_stages=4,
         init_cfg=dict(type='mmcnv2.PretrainedConvNeXt', checkpoint='timm://convnext_base.dinov3_lvd1689m'),
     ),

@@ -5,11 +5,13 @@
 _base_ = 'upernet_convnextv2.py'
 
 model = dict(
+    # Not the map at stride 8: nothing takes it, and a norm without gradients would stop distributed training.
+    backbone=dict(out_indices=(0, 2, 3)),
     decode_head=dict(
         _delete_=True,
         type='DepthwiseSeparableASPPHead',
         in_channels=1024,
-        in_index=3,
+        in_index=2,  # of these three; the decoder takes the first
         channels=512,
         # DeepLabV3 (arXiv 1706.05587) has 6, 12, 18 at stride 16 and twice that at stride 8. At stride 32 half, as far
         # apart in the image: 3, 6, 9 * 32 = 12, 24, 36 * 8 = 96, 192, 288 pixels.
@@ -22,5 +24,6 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
-    # The auxiliary head is UperNet's: the same FCN on the map at stride 16, weight 0.4.
+    # UperNet's: an FCN on the map at stride 16, weight 0.4.
+    auxiliary_head=dict(in_index=1),
 )
