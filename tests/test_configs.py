@@ -330,6 +330,19 @@ DINOV3_NAMES = {
     for size in DINOV3
     for frozen in (False, True)
 }
+# Heads on ADE20K that the paper does not have, by folder: whether in mixed precision.
+OTHER_SEGMENTERS = {
+    'segformer': 'amp-',
+    'sem-fpn': 'amp-',
+    'fcn': 'amp-',
+    'deeplabv3plus': 'amp-',
+    'mask2former-semantic': '',
+}
+OTHER_SEGMENTER_NAMES = {
+    (method, backbone): f'{method}_{backbone}_8xb2-{amp}160k_ade20k-512x512'
+    for method, amp in OTHER_SEGMENTERS.items()
+    for backbone in ('convnextv2-tiny-fcmae', 'convnextv2-base-fcmae', 'convnext-base-dinov3-frozen')
+}
 each_dinov3 = pytest.mark.parametrize(('method', 'size'), [key[:2] for key in DINOV3_NAMES if not key[2]])
 
 
@@ -352,6 +365,7 @@ def pretrained(size: str) -> str:
 def test_there_are_these_recipes_and_no_others():
     fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
     tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, TABLE_3_NAMES, DETECTOR_NAMES, UPERNET_NAMES, DINOV3_NAMES)
+    tables += (OTHER_SEGMENTER_NAMES,)
     names = {name for table in tables for name in table.values()}
     found = {path.stem for path in CONFIGS if path.parent.name not in ('checks', 'toy', 'evidence', 'own_data')}
     others = {'fcmae_convnextv2-atto_1xb64-coslr-14e_small-folder', DENSE_LINEAR.stem}

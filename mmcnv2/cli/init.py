@@ -1,9 +1,10 @@
 """Look at your own data and write a config that trains on them.
 
-Kinds of data: coco (boxes or instances in COCO's format), voc (Pascal VOC's XML files), label_maps (semantic
-segmentation, an image file of labels each), classes (a folder for each class), images (no labels: pre-training). It
-says what it saw, draws it (FILE.png), and holds out every fifth image if there is no validation set. Then follow
-mmcnv2 check FILE.py and mmcnv2 train FILE.py. Nothing is written into the folder of the data.
+Kinds of data: coco (boxes or instances in COCO's format), voc (Pascal VOC's XML files), yolo (text files of boxes or
+polygons, with data.yaml), label_maps (semantic segmentation, an image file of labels each), classes (a folder for each
+class), images (no labels: pre-training). It says what it saw, draws it (FILE.png), and holds out every fifth image if
+there is no validation set. Then follow mmcnv2 check FILE.py and mmcnv2 train FILE.py. Nothing is written into the
+folder of the data.
 """
 
 import argparse
@@ -16,16 +17,19 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Those of mmcnv2.own_data.plan, which imports numpy.
-    kinds = ('coco', 'voc', 'label_maps', 'classes', 'images')
+    kinds = ('coco', 'voc', 'yolo', 'label_maps', 'classes', 'images')
     parser.add_argument('kind', choices=kinds, help='what the data are')
-    parser.add_argument('path', help='folder of the data; of coco also the annotation file')
+    parser.add_argument('path', help='folder of the data; of coco also the annotation file, of yolo data.yaml')
     parser.add_argument('--out', required=True, metavar='FILE.py', help='config to write; other files lie beside it')
     parser.add_argument(
         '--checkpoint', help='weights to start from, whose network is taken: path, URL, hf://owner/name, timm://NAME'
     )
     parser.add_argument('--arch', default='atto', help='size of the network without a checkpoint (default: atto)')
     parser.add_argument('--image-size', type=int, help='side in pixels (default: one that suits the images)')
-    parser.add_argument('--train', help='annotation file (coco) or folder (classes) to train on, if it is not found')
+    parser.add_argument(
+        '--train',
+        help='annotation file (coco), folder (classes) or either (yolo: a list) to train on, if it is not found',
+    )
     parser.add_argument('--val', help='likewise to validate on')
     parser.add_argument(
         '--images', nargs='+', default=(), metavar='FOLDER', help='images to train on, and maybe to validate on'

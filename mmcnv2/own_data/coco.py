@@ -208,7 +208,8 @@ def _find_files(root: Path, options: Options) -> tuple[Path, Path | None]:
     if not found:
         raise MissingFileError(
             f"no annotation file in {root}: expected a .json file in COCO's format, e.g. annotations/instances_train"
-            '.json. Name it with --train FILE; for XML files of Pascal VOC take `mmcnv2 init voc`'
+            '.json. Name it with --train FILE; for XML files of Pascal VOC take `mmcnv2 init voc`, for text files of '
+            'YOLO `mmcnv2 init yolo`'
         )
     kinds: dict[str, list[Path]] = dict(train=[], val=[], test=[])
     for path in found:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-#: Kinds of data, each with a module of this package (detection is COCO's format, and VOC's once it is converted).
-KINDS = ('coco', 'voc', 'label_maps', 'classes', 'images')
+#: Kinds of data, each with a module of this package. (VOC's and YOLO's are COCO's once they are converted.)
+KINDS = ('coco', 'voc', 'yolo', 'label_maps', 'classes', 'images')
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Options:
         checkpoint: Weights to start from: path, URL, ``hf://owner/name`` or ``timm://NAME``; None: random weights.
         arch: Size of the network without a checkpoint, which has its own.
         image_size: Side in pixels, divisible by 32; None: one that suits the images.
-        train: Annotation file or folder of the training part, relative to the data or not.
+        train: Annotation file (YOLO: list of images) or folder of the training part, relative to the data or not.
         val: Likewise for validation.
         images: Folders of the images of train and val; one is for both.
         labels: Folders of the label maps, likewise.
-        classes: Names of the classes of label maps, in the order of the labels.
+        classes: Names of the classes of label maps or of YOLO's labels, in the order of the labels.
     """
 
     out: Path

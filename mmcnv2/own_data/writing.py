@@ -17,6 +17,7 @@ from .plan import KINDS, Options, Plan
 from .schedule import Schedule, finetuning, pretraining, side
 from .unlabelled import look_at_images
 from .voc import look_at_voc
+from .yolo import look_at_yolo
 
 _RECIPES = dict(
     masks='mask-rcnn_convnextv2-atto_own-coco',
@@ -25,6 +26,7 @@ _RECIPES = dict(
     classes='convnextv2-atto_own-class-folders',
     images='fcmae_convnextv2-atto_own-images',
 )
+_DETECTION = dict(coco=look_at_coco, voc=look_at_voc, yolo=look_at_yolo)
 #: The longest side of a segmenter's whole image; larger ones are tested in windows.
 _LARGEST_WHOLE = 1024
 
@@ -34,7 +36,7 @@ def plan_config(kind: str, path: str, options: Options) -> Plan:
 
     Args:
         kind: One of ``KINDS``.
-        path: Folder of the data; of COCO's format also the annotation file.
+        path: Folder of the data; of COCO's format also the annotation file, of YOLO's ``data.yaml``.
         options: What is not to be guessed.
 
     Raises:
@@ -49,11 +51,9 @@ def plan_config(kind: str, path: str, options: Options) -> Plan:
         return _classes(path, options, network)
     if kind == 'images':
         return _images(path, options, network)
-    if kind not in KINDS:
+    if kind not in _DETECTION:
         raise InputError(f'the kind of data must be one of {", ".join(KINDS)}, got {kind!r}')
-    return _detection(
-        kind, look_at_voc(path, options) if kind == 'voc' else look_at_coco(path, options), options, network
-    )
+    return _detection(kind, _DETECTION[kind](path, options), options, network)
 
 
 def write_plan(plan: Plan, options: Options, force: bool = False) -> list[Path]:

@@ -243,6 +243,8 @@ def _check_arguments(setting: str, cls: Callable, config: Mapping, extra_keys: s
     for key in config:
         if key in allowed or key == '_scope_':
             continue
+        if reason := getattr(cls, 'refused', {}).get(key):
+            raise ConfigError(f'{setting}.{key}: {cls.__name__} has no argument {key!r}: {reason}')
         nearest = _did_you_mean(key, allowed, cutoff=0.85 if takes_others else 0.6)
         if nearest or not takes_others:
             raise ConfigError(f'{setting}.{key}: {cls.__name__} has no argument {key!r}{nearest}')

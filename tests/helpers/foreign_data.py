@@ -91,3 +91,19 @@ def voc_folder(root, number=6):
         path = root / f'Annotations/cell {i}.xml'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(VOC.format(name=f'cell {i}.jpg', objects=text))
+
+
+def yolo_folder(
+    root, number=6, line='1 0.5 0.5 0.25 0.5\n0 0.25 0.25 0.125 0.25', parts=('train',), names=('cat', 'dog')
+):
+    """Ultralytics' layout, ``images`` and ``labels`` with a folder a part, and ``data.yaml``."""
+    for part in parts:
+        for i in range(number):
+            picture(root / f'images/{part}/coin {i}.png', i)
+            label = root / f'labels/{part}/coin {i}.txt'
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text(f'{line}\n')
+    places = ''.join(f'{part}: images/{part}\n' for part in parts)
+    (root / 'data.yaml').write_text(
+        f'path: .\n{places}names:\n' + ''.join(f'  {i}: {n}\n' for i, n in enumerate(names))
+    )

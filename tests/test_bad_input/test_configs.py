@@ -178,6 +178,14 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize('argument', ['dilations', 'strides', 'output_stride'])
+def test_a_backbone_without_dilation_says_so(argument):
+    """mmseg's configs for ResNet ask for maps of stride 8; the reason is given before anything is built."""
+    error = refusal(TOY.format('upernet'), f'model.backbone.{argument}=1,1,2,4')
+    assert f"model.backbone.{argument}: ConvNeXtV2 has no argument '{argument}': its maps have strides 4, 8," in error
+    assert 'cannot be dilated' in error and 'Remove it' in error
+
+
 @pytest.mark.parametrize(('task', 'option', 'message', 'nearest'), OPTIONS, ids=[option for _, option, *_ in OPTIONS])
 def test_typo_in_an_option(task, option, message, nearest):
     error = refusal(TOY.format(task), option)

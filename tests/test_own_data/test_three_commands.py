@@ -112,6 +112,17 @@ def test_boxes_of_pascal_voc(tmp_path, three_commands):
     assert 'loss_bbox' in logged and 'loss_mask' not in logged
 
 
+def test_polygons_of_yolo(tmp_path, three_commands):
+    """With a validation part of its own, where one image has no label file."""
+    line = '1 0.5 0.5 0.75 0.5 0.75 0.75 0.5 0.75\n0 0.125 0.125 0.5 0.125 0.125 0.5'
+    foreign_data.yolo_folder(tmp_path / 'coins', 3, line, parts=('train', 'val'))
+    (tmp_path / 'coins/labels/val/coin 2.txt').unlink()
+    said, cfg, logged = three_commands('yolo', tmp_path / 'coins')
+    assert 'val: 3 images, 4 objects' in said and 'val: 1 images have no label file' in said
+    assert cfg.model.type == 'MaskRCNN' and cfg.classes == ('cat', 'dog')
+    assert 'loss_mask' in logged and 'coco/segm_mAP' in logged
+
+
 def test_class_folders(tmp_path, three_commands):
     foreign_data.class_folders(tmp_path / 'animals')
     said, cfg, logged = three_commands('classes', tmp_path / 'animals')

@@ -24,6 +24,11 @@ from ..weights.matching import match_state_dicts
 
 NORM_EPS = 1e-6
 NUM_STAGES = 4
+_NO_DILATION = (
+    'its maps have strides 4, 8, 16 and 32, since its downsampling is a 2x2 convolution of stride 2, which cannot be '
+    'dilated. Remove it; a head that needs a finer map takes an earlier one too, as in configs/deeplabv3plus and '
+    'configs/fcn'
+)
 
 
 class Block(nn.Module):
@@ -126,6 +131,8 @@ class ConvNeXtBase(BaseModule):
     #: Blocks and channels of the four stages, by name.
     architectures: ClassVar[dict[str, dict[str, tuple[int, ...]]]]
     block: ClassVar[type[Block]]
+    #: Arguments of other backbones that this one cannot have, and why; ``mmcnv2 check`` and ``train`` say it.
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(('dilations', 'strides', 'output_stride'), _NO_DILATION)
 
     def __init__(
         self,
