@@ -5,7 +5,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 QUICKSTART := work_dirs/quickstart
 
-.PHONY: help setup quickstart demo test test-fast docs lint format clean
+.PHONY: help setup quickstart demo test test-fast docs lint format release clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -41,6 +41,9 @@ lint: setup ## style, spelling, types, and which folder may import which
 format: setup ## rewrite the code in the project's style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+release: setup ## build sdist and wheel of a release in dist/, check them, try the wheel in an empty environment
+	$(PY) tools/release/release.py
 
 clean: ## remove .venv and what the tools left behind; a compiled mmcv in .cache stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

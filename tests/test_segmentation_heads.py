@@ -134,7 +134,7 @@ SCALES = {
 }
 
 
-@pytest.mark.parametrize('head', [head for head in NARROW if head != 'mask2former-semantic'])
+@each_head
 @pytest.mark.parametrize('backbone', [*SCALES, 'convnext-base-dinov3-frozen'])
 def test_layer_wise_decay(head, backbone):
     cfg = recipe(head, backbone)

@@ -167,6 +167,23 @@ def semantic_fpn(folder, **changes):
     return recipe_with_weights(UPERNET, folder, **model, **changes)
 
 
+def deeplabv3plus(folder, **changes):
+    head = dict(
+        _delete_=True,
+        type='DepthwiseSeparableASPPHead',
+        in_channels=24,
+        in_index=3,
+        channels=8,
+        dilations=(1, 3, 6, 9),
+        c1_in_channels=8,
+        c1_channels=8,
+        num_classes=7,
+        # So many depthwise layers without trained norms would leave one label everywhere.
+        norm_cfg=dict(type='GN', num_groups=4),
+    )
+    return recipe_with_weights(UPERNET, folder, **{**BACKBONE, 'model.decode_head': head}, **changes)
+
+
 def classifier(folder, **changes):
     model = {
         **BACKBONE,
@@ -187,4 +204,6 @@ DETECTORS = dict(
     retinanet=retinanet,
     rtmdet=rtmdet,
 )
-SEGMENTERS = dict(upernet=upernet, segformer=segformer, fcn=fcn, semantic_fpn=semantic_fpn)
+SEGMENTERS = dict(
+    upernet=upernet, segformer=segformer, fcn=fcn, semantic_fpn=semantic_fpn, deeplabv3plus=deeplabv3plus
+)

@@ -14,12 +14,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         decay_rate=0.9,
         decay_type='group',
-        # Embeddings have two dimensions but no weight decay, as in the official code.
-        custom_keys=dict(
-            query_embed=dict(decay_mult=0.0),
-            query_feat=dict(decay_mult=0.0),
-            level_embed=dict(decay_mult=0.0),
-        ),
+        # Embeddings are matrices, and have no weight decay in the official code.
+        no_decay=['query_embed', 'query_feat', 'level_embed'],
     ),
 )
 
