@@ -43,28 +43,32 @@ BLOCKS_PER_LAYER = dict(single=1, group=3)
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Optimizer of a model with a ConvNeXt V2 backbone, one parameter group for each layer with and without decay.
 
-    One-dimensional parameters (biases, norms, gamma and beta of GRN) and the mask token get no weight decay.
-    Frozen parameters are left out. The groups are logged as a table.
+    One-dimensional parameters (biases, norms, gamma and beta of GRN) and the mask token get no weight decay, and those
+    that ``no_decay`` names. Frozen parameters are left out. The groups are logged as a table.
 
     Args:
         optim_wrapper_cfg: See MMEngine; the optimizer needs ``lr``. Where it has no ``weight_decay``, that is the
             optimizer's own default (0 of SGD, 0.01 of AdamW).
         paramwise_cfg: ``dict(decay_rate=0.95, decay_type='group')``: the rate in (0, 1], and 'single' or 'group'.
+            Optional is ``no_decay``, a list of texts: a parameter with one of them in its name gets no weight decay,
+            as the embeddings of queries and levels of Mask2Former and DINO, which are matrices.
 
     Raises:
         ValueError: If a setting is missing, unknown or out of range, or, when called, neither the model nor its
-            attribute ``backbone`` is a ConvNeXt V2.
+            attribute ``backbone`` is a ConvNeXt V2, or a text of ``no_decay`` is in no name.
     """
 
     base_wd: float | None
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
-        if set(self.paramwise_cfg) != {'decay_rate', 'decay_type'}:
+        if set(self.paramwise_cfg) - {'no_decay'} != {'decay_rate', 'decay_type'}:
             raise InputError(
-                "paramwise_cfg must be dict(decay_rate=..., decay_type='single' | 'group'), "
-                f'got {dict(self.paramwise_cfg)}'
+                "paramwise_cfg must be dict(decay_rate=..., decay_type='single' | 'group'), optionally with "
+                f'no_decay=[...], got {dict(self.paramwise_cfg)}'
             )
+        if isinstance(no_decay := self.paramwise_cfg.get('no_decay', []), str) or not all(no_decay):
+            raise InputError(f"no_decay must be a list of parts of names such as ['query_embed'], got {no_decay!r}")
         rate, decay_type = self.paramwise_cfg['decay_rate'], self.paramwise_cfg['decay_type']
         if not 0 < rate <= 1:
             raise InputError(f'decay_rate must be in (0, 1], got {rate}')
@@ -84,13 +88,19 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         names = {param: name for name, param in backbone.named_parameters()}
         depths = backbone.depths
         rate, decay_type = self.paramwise_cfg['decay_rate'], self.paramwise_cfg['decay_type']
+        no_decay = self.paramwise_cfg.get('no_decay', [])
+        all_names = [name for name, _ in module.named_parameters()]
+        if unknown := [part for part in no_decay if not any(part in name for name in all_names)]:
+            raise InputError(
+                f'no_decay: no parameter of {type(module).__name__} has {" or ".join(unknown)} in its name'
+            )
         last = num_layers(depths, decay_type) + 1
         groups: dict[tuple[int, bool], dict] = {}
         for name, param in module.named_parameters():
             if not param.requires_grad:
                 continue
             layer_id = get_layer_id(names.get(param, ''), depths, decay_type)
-            decays = param.ndim > 1 and not name.endswith('mask_token')
+            decays = param.ndim > 1 and not name.endswith('mask_token') and not any(part in name for part in no_decay)
             if (layer_id, decays) not in groups:
                 lr_scale = rate ** (last - layer_id)
                 groups[layer_id, decays] = dict(

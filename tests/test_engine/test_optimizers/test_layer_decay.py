@@ -131,6 +131,42 @@ def test_mask_token_has_no_weight_decay_and_the_full_learning_rate():
     assert groups['pred.weight']['weight_decay'] == 0.05
 
 
+def test_no_decay_spares_what_it_names_and_changes_no_rate():
+    """Matrices of embeddings: the queries of a head, and a level's; the projection beside them decays."""
+
+    def groups_of(**settings):
+        model = nn.Module()
+        model.backbone = ConvNeXtV2('atto')
+        model.head = nn.ModuleDict(dict(query_embed=nn.Embedding(5, 2), projection=nn.Linear(2, 2)))
+        model.level_embed = nn.Parameter(torch.zeros(4, 2))
+        paramwise_cfg = dict(decay_rate=0.9, decay_type='group', **settings)
+        optimizer = dict(type='AdamW', lr=1e-4, weight_decay=0.05)
+        constructor = 'mmcnv2.LayerDecayOptimWrapperConstructor'
+        cfg = dict(constructor=constructor, optimizer=optimizer, paramwise_cfg=paramwise_cfg)
+        return groups_by_name(model, build_optim_wrapper(model, cfg))
+
+    groups, without = groups_of(no_decay=['query_embed', 'level_embed']), groups_of()
+    expected = {'head.query_embed.weight': 0.0, 'level_embed': 0.0, 'head.projection.weight': 0.05}
+    assert {name: groups[name]['weight_decay'] for name in expected} == expected
+    assert {without[name]['weight_decay'] for name in expected} == {0.05}
+    for name in without.keys() - expected.keys():
+        assert groups[name]['weight_decay'] == without[name]['weight_decay']
+    assert {name: group['lr'] for name, group in groups.items()} == {n: group['lr'] for n, group in without.items()}
+    assert groups['level_embed']['lr'] == 1e-4
+
+
+def test_no_decay_that_names_nothing():
+    with pytest.raises(ValueError, match='no parameter of ConvNeXtV2 has query_embd in its name'):
+        build_optim_wrapper(
+            ConvNeXtV2('atto'),
+            dict(
+                constructor='mmcnv2.LayerDecayOptimWrapperConstructor',
+                optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+                paramwise_cfg=dict(decay_rate=0.9, decay_type='group', no_decay=['stages.0', 'query_embd']),
+            ),
+        )
+
+
 def test_frozen_parameters_are_left_out():
     model = ConvNeXtV2('atto', frozen_stages=2)
     names = groups_by_name(model, build(model)).keys()
@@ -211,6 +247,8 @@ def test_a_step_moves_each_layer_by_its_learning_rate():
         (dict(decay_rate=1.1, decay_type='group'), r'decay_rate must be in \(0, 1\], got 1.1'),
         (dict(decay_rate=0.9), 'paramwise_cfg must be'),
         (dict(decay_rate=0.9, decay_type='group', num_layers=12), 'num_layers'),
+        (dict(decay_rate=0.9, decay_type='group', no_decay='query_embed'), 'no_decay must be a list'),
+        (dict(decay_rate=0.9, decay_type='group', no_decay=['']), 'no_decay must be a list'),
         (None, 'paramwise_cfg must be'),
     ],
 )
