@@ -298,6 +298,23 @@ DETECTORS = [('mask-rcnn', size) for size in SIZES] + [('cascade-mask-rcnn', siz
 DETECTOR_NAMES = {
     (method, size): f'{method}_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco' for method, size in DETECTORS
 }
+# Other heads of mmdet: folder, name, epochs, learning rate, batch, rate of the layer-wise decay of base, drop path as
+# Mask R-CNN.
+OTHER_DETECTORS = {
+    'faster-rcnn': ('faster_rcnn', 'faster-rcnn_{}_fpn_8xb4-amp-lsj-3x_coco', 36, 1e-4, 32, 0.95),
+    'retinanet': ('retinanet', 'retinanet_{}_fpn_8xb4-amp-lsj-3x_coco', 36, 1e-4, 32, 0.95),
+    'rtmdet': ('rtmdet', 'rtmdet_{}_8xb4-amp-lsj-100e_coco', 100, 2.5e-4, 32, 0.8),
+    'rtmdet-ins': ('rtmdet', 'rtmdet-ins_{}_8xb4-amp-lsj-100e_coco', 100, 2.5e-4, 32, 0.8),
+    'dino': ('dino', 'dino-4scale_{}_8xb2-lsj-36e_coco', 36, 1e-4, 16, 0.95),
+    'mask2former': ('mask2former', 'mask2former_{}_8xb2-lsj-50e_coco', 50, 1e-4, 16, 0.95),
+    'mask2former-panoptic': ('mask2former', 'mask2former_{}_8xb2-lsj-50e_coco-panoptic', 50, 1e-4, 16, 0.95),
+}
+OTHER_WEIGHTS = dict(tiny='convnextv2-tiny-fcmae', base='convnextv2-base-fcmae', frozen='convnext-tiny-dinov3-frozen')
+OTHER_DETECTOR_NAMES = {
+    (method, start): row[1].format(weights)
+    for method, row in OTHER_DETECTORS.items()
+    for start, weights in OTHER_WEIGHTS.items()
+}
 UPERNET_NAMES = {
     (size, weights): f'upernet_convnextv2-{size}-{weights}_8xb2-amp-160k_ade20k-{side}x{side}'
     for weights, sizes, side in [
@@ -364,7 +381,8 @@ def pretrained(size: str) -> str:
 
 def test_there_are_these_recipes_and_no_others():
     fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
-    tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, TABLE_3_NAMES, DETECTOR_NAMES, UPERNET_NAMES, DINOV3_NAMES)
+    detectors = (DETECTOR_NAMES, OTHER_DETECTOR_NAMES)
+    tables = (FCMAE_NAMES, SHARDED_NAMES, *fine_tuned, TABLE_3_NAMES, *detectors, UPERNET_NAMES, DINOV3_NAMES)
     tables += (OTHER_SEGMENTER_NAMES,)
     names = {name for table in tables for name in table.values()}
     found = {path.stem for path in CONFIGS if path.parent.name not in ('checks', 'toy', 'evidence', 'own_data')}
@@ -665,6 +683,56 @@ def test_detector_of_a_size(method, size):
     assert cfg.model.data_preprocessor == base.model.data_preprocessor
     for key in ('train_dataloader', 'val_dataloader', 'param_scheduler', 'train_cfg', 'default_hooks'):
         assert cfg[key] == base[key]
+
+
+@pytest.mark.parametrize('method', OTHER_DETECTORS)
+def test_other_detector(method):
+    folder, _, epochs, lr, batch, rate = OTHER_DETECTORS[method]
+    cfgs = {
+        start: load(ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, start]}.py') for start in OTHER_WEIGHTS
+    }
+    for size in ('tiny', 'base'):
+        cfg, expected = cfgs[size], SIZES[size]
+        backbone = cfg.model.backbone
+        assert (backbone.arch, backbone.drop_path_rate) == (size, expected.mask_rcnn_drop_path)
+        assert backbone.init_cfg == dict(type='Pretrained', checkpoint=pretrained(size), prefix='backbone.')
+        # The maps that the backbone gives are those that the neck or head takes.
+        channels = [expected.channels[i] for i in backbone.get('out_indices', range(4))]
+        part = cfg.model.get('neck') or cfg.model.panoptic_head
+        assert part.in_channels == channels
+        decay = cfg.optim_wrapper.paramwise_cfg
+        assert decay.decay_type == expected.decay_type
+        # RTMDet's 0.8 is of three blocks: a single one has its third root.
+        wanted = rate ** (1 / 3) if (size, rate) == ('tiny', 0.8) else rate
+        assert decay.decay_rate == pytest.approx(wanted, abs=5e-4)
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr)
+        assert cfg.train_cfg.max_epochs == epochs and cfg.auto_scale_lr.base_batch_size == batch
+        resize, crop = cfg.train_dataloader.dataset.pipeline[2:4]
+        assert (tuple(resize.scale), tuple(resize.ratio_range)) == ((1024, 1024), (0.1, 2.0))
+        assert tuple(crop.crop_size) == tuple(cfg.model.data_preprocessor.batch_augments[0].size) == (1024, 1024)
+        assert cfg.model.data_preprocessor.pad_size_divisor == 32
+    frozen, tiny = cfgs['frozen'], cfgs['tiny']
+    assert without(frozen, 'model.backbone') == without(tiny, 'model.backbone')
+    model = build(frozen)
+    assert isinstance(model.backbone, ConvNeXt)
+    trained = {name.split('.')[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained and 'backbone' not in trained
+    # What is spared from weight decay besides vectors: the embeddings of queries and levels, and nothing else.
+    groups = build_optimizer(frozen, model).param_groups
+    assert {group['lr'] for group in groups} == {lr}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    spared = {
+        names[id(parameter)]
+        for group in groups
+        for parameter in group['params']
+        if not group['weight_decay'] and parameter.ndim > 1
+    }
+    if folder == 'mask2former':
+        assert spared == {f'panoptic_head.{name}.weight' for name in ('query_embed', 'query_feat', 'level_embed')}
+    elif folder == 'dino':
+        assert spared == {'level_embed', 'query_embedding.weight', 'dn_query_generator.label_embedding.weight'}
+    else:
+        assert not spared
 
 
 @pytest.mark.parametrize(('size', 'weights'), UPERNET_NAMES, ids=UPERNET_NAMES.values())

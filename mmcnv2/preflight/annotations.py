@@ -16,12 +16,12 @@ from mmengine.registry import DefaultScope
 from mmcnv2.utils.errors import ConfigError, InputError
 
 from .classes import class_names
-from .coco import Problems, check_coco, has_boxes_only
+from .coco import Problems, check_coco, check_coco_panoptic, has_boxes_only
 from .datasets import base_names, build_dataset, dataset_class, datasets_of, metrics_of
 
 
 def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check the annotations of the datasets of mmdet (COCO's format) and mmseg, in one pass over each.
+    """Check the annotations of the datasets of mmdet (COCO's formats) and mmseg, in one pass over each.
 
     Only the first process of a machine does so: the others wait for it when they are joined.
 
@@ -42,7 +42,9 @@ def check_annotations(cfg: Config, splits: tuple[str, ...]) -> None:
             checked.append(dataset)
             cls = dataset_class(dataset)
             bases = base_names(cls)
-            if 'CocoDataset' in bases:
+            if 'CocoPanopticDataset' in bases:
+                _check_panoptic(setting, cls, dataset)
+            elif 'CocoDataset' in bases:
                 _check_detection(setting, cls, dataset, cfg)
             elif 'BaseSegDataset' in bases:
                 _check_segmentation(setting, dataset)
@@ -71,6 +73,25 @@ def _check_detection(setting: str, cls: Any, dataset: Mapping, cfg: Config) -> N
     _report(f'{path} ({setting}.ann_file)', problems)
     if not content['annotations']:
         _check_no_metric_needs(path, setting, cfg)
+
+
+def _check_panoptic(setting: str, cls: Any, dataset: Mapping) -> None:
+    root = Path(dataset.get('data_root') or '')
+    path = root / dataset['ann_file']
+    classes = class_names(setting, (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes'])
+    problems = Problems()
+    content = read_json(path)
+    check_coco_panoptic(content, classes, not dataset.get('test_mode', False), problems)
+    if not problems:
+        prefix = dataset.get('data_prefix') or {}
+        # mmdet names the map of segments after the image.
+        names = [image['file_name'] for image in content['images']]
+        for kind, key, ending in (('image', 'img', None), ('map of segments', 'seg', '.png')):
+            folder = root / (prefix.get(key) or '')
+            files = (str(folder / (str(Path(name).with_suffix(ending)) if ending else name)) for name in names)
+            for missing in missing_files(files):
+                problems.add(f'{kind} {missing} does not exist')
+    _report(f'{path} ({setting}.ann_file)', problems)
 
 
 def _check_no_metric_needs(path: Path, setting: str, cfg: Config) -> None:

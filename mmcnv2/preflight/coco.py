@@ -11,6 +11,16 @@ KEYS: dict[str, dict[str, tuple[type, ...]]] = {
     'categories': dict(id=(int,), name=(str,)),
 }
 
+#: The same of COCO's panoptic format, and of each segment.
+PANOPTIC_KEYS: dict[str, dict[str, tuple[type, ...]]] = {
+    'images': KEYS['images'],
+    'annotations': dict(image_id=(int, str), file_name=(str,), segments_info=(list,)),
+    'categories': dict(id=(int,), name=(str,), isthing=(int,)),
+}
+SEGMENT_KEYS: dict[str, tuple[type, ...]] = dict(
+    id=(int,), category_id=(int,), bbox=(list,), area=(int, float), iscrowd=(int,)
+)
+
 
 class Problems:
     """A collection of messages that keeps the first few.
@@ -82,6 +92,46 @@ def check_coco(
         has_boxes = has_boxes or (image is not None and not messages and is_kept(annotation, image))
     if for_training and not problems and not has_boxes:
         problems.add('no annotation is left that mmdet would train on: all are empty, outside or ignored')
+
+
+def check_coco_panoptic(content: Any, classes: Sequence[str], for_training: bool, problems: Problems) -> None:
+    """Look for what mmdet would fail on in a file of COCO's panoptic format: one entry an image, with its segments.
+
+    Args:
+        content: What the file holds.
+        classes: Names of the dataset's classes, in order.
+        for_training: Whether there must be segments.
+        problems: Collects what is found.
+    """
+    if not isinstance(content, dict):
+        problems.add(f'expected an object with {", ".join(PANOPTIC_KEYS)}, got a {type(content).__name__}')
+        return
+    for part, keys in PANOPTIC_KEYS.items():
+        if not isinstance(content.get(part), list):
+            problems.add(f'{part!r} is missing or no list')
+            continue
+        for i, entry in enumerate(content[part]):
+            for message in entry_problems(entry, keys):
+                problems.add(f'{part}[{i}]{_id(entry)}: {message}')
+    if problems:
+        return  # what follows relies on the keys
+    _check_categories([entry['name'] for entry in content['categories']], classes, problems)
+    image_ids = {image['id'] for image in content['images']}
+    category_ids = {category['id'] for category in content['categories']}
+    num_segments = 0
+    for annotation in content['annotations']:
+        where = f'annotation of image {annotation["image_id"]}'
+        if annotation['image_id'] not in image_ids:
+            problems.add(f'{where}: the image is not among the images')
+        for segment in annotation['segments_info']:
+            num_segments += 1
+            messages = list(entry_problems(segment, SEGMENT_KEYS))
+            if not messages and segment['category_id'] not in category_ids:
+                messages = [f'category_id {segment["category_id"]} is not among the categories']
+            for message in messages:
+                problems.add(f'{where}: segment{_id(segment)}: {message}')
+    if for_training and not problems and not num_segments:
+        problems.add('no image has a segment')
 
 
 def has_boxes_only(content: Any) -> bool:

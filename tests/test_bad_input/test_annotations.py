@@ -397,3 +397,62 @@ def test_tool(root, toy_scenes, tmp_path, damage, parts):
     options = [f'{split}_dataloader.dataset.data_root={data}/' for split in ('train', 'val')]
     done = run_forked(root, 'tools/train.py', CONFIG, '--work-dir', tmp_path, '--cfg-options', *options)
     assert_refused(done, *parts)
+
+
+# ---- COCO's panoptic format ----
+
+
+def panoptic_content():
+    """One image with a ball and a floor."""
+    segment = dict(id=1, category_id=3, bbox=[5, 10, 20, 20], area=400, iscrowd=0)
+    return dict(
+        images=[dict(id=1, file_name='1.jpg', height=HEIGHT, width=WIDTH)],
+        annotations=[
+            dict(image_id=1, file_name='1.png', segments_info=[segment, {**segment, 'id': 2, 'category_id': 7}])
+        ],
+        categories=[dict(id=3, name='ball', isthing=1), dict(id=7, name='floor', isthing=0)],
+    )
+
+
+def check_panoptic(folder, damage, files=('1.jpg', '1.png')):
+    damaged = panoptic_content()
+    damage(damaged)
+    (folder / 'panoptic.json').write_text(json.dumps(damaged))
+    for name in files:
+        (folder / name).touch()
+    dataset = dict(
+        type='CocoPanopticDataset',
+        data_root=str(folder),
+        ann_file='panoptic.json',
+        data_prefix=dict(img='', seg=''),
+        metainfo=dict(classes=('ball', 'floor'), thing_classes=('ball',), stuff_classes=('floor',)),
+        pipeline=[dict(type='LoadPanopticAnnotations')],
+    )
+    check_annotations(Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset))), ('train',))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lambda c: c['annotations'][0].pop('segments_info'), "annotations[0]: 'segments_info' is missing"),
+        (lambda c: c['categories'][0].pop('isthing'), "categories[0] (id 3): 'isthing' is missing"),
+        (lambda c: c['annotations'][0].update(image_id=9), 'annotation of image 9: the image is not among the images'),
+        (
+            lambda c: c['annotations'][0]['segments_info'][1].update(category_id=8),
+            'annotation of image 1: segment (id 2): category_id 8 is not among the categories',
+        ),
+        (lambda c: c['categories'].reverse(), 'categories have another order'),
+        (lambda c: c['annotations'][0].update(segments_info=[]), 'no image has a segment'),
+        (lambda c: c['images'][0].update(file_name='2.jpg'), 'image'),
+    ],
+)
+def test_damaged_panoptic_annotations(damage, message, tmp_path):
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_panoptic(tmp_path, damage)
+
+
+def test_panoptic_annotations(tmp_path):
+    check_panoptic(tmp_path, lambda content: None)
+    (tmp_path / '1.png').unlink()
+    with pytest.raises(InputError, match=re.escape('map of segments')):
+        check_panoptic(tmp_path, lambda content: None, files=())

@@ -1,0 +1,9 @@
+# mmdet's Mask2Former for instances on our backbone; a config sets arch, panoptic_head.in_channels and init_cfg. mmdet
+# has no model alone to inherit: it is taken out of its recipe. The empty _base_: see rtmdet_convnextv2.py.
+_base_ = []
+from mmengine.hub import get_config  # noqa: E402
+
+default_scope = 'mmdet'
+model = get_config('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py').model.to_dict()
+model.update(backbone=dict(type='mmcnv2.ConvNeXtV2', arch='base'))
+model['panoptic_head'].update(in_channels=[128, 256, 512, 1024])

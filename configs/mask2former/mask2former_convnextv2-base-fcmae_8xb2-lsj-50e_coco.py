@@ -1,0 +1,22 @@
+# Mask2Former from FCMAE weights. The paper of ConvNeXt V2 has no figure for it.
+# Instances. Numbers: see the schedule; large-scale jittering is the paper's, too, and mmdet's model pads to 1024.
+_base_ = [
+    '../_base_/models/mask2former_convnextv2.py',
+    '../_base_/datasets/coco_lsj-1024.py',
+    '../_base_/schedules/mask2former_adamw_50e.py',
+    '../_base_/detection_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        drop_path_rate=0.4,  # as for Mask R-CNN
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/fcmae_convnextv2-base_64xb64-amp-coslr-1600e_in1k/epoch_1600.pth',
+            prefix='backbone.',
+        ),
+    ),
+)
+
+# 8 GPUs x 2 = 16 images.
+train_dataloader = dict(batch_size=2)

@@ -1,0 +1,13 @@
+# Mask2Former from FCMAE weights, tiny.
+_base_ = 'mask2former_convnextv2-base-fcmae_8xb2-lsj-50e_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='tiny',
+        drop_path_rate=0.2,
+        init_cfg=dict(checkpoint='work_dirs/fcmae_convnextv2-tiny_64xb64-amp-coslr-1600e_in1k/epoch_1600.pth'),
+    ),
+    panoptic_head=dict(in_channels=[96, 192, 384, 768]),
+)
+
+optim_wrapper = dict(paramwise_cfg=dict(decay_type='single'))

@@ -1,0 +1,13 @@
+# RTMDet-Ins from FCMAE weights, tiny.
+_base_ = 'rtmdet-ins_convnextv2-base-fcmae_8xb4-amp-lsj-100e_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='tiny',
+        drop_path_rate=0.2,
+        init_cfg=dict(checkpoint='work_dirs/fcmae_convnextv2-tiny_64xb64-amp-coslr-1600e_in1k/epoch_1600.pth'),
+    ),
+    neck=dict(in_channels=[192, 384, 768]),
+)
+
+optim_wrapper = dict(paramwise_cfg=dict(decay_rate=0.928, decay_type='single'))  # the same decay: see the schedule
