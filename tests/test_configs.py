@@ -1018,6 +1018,39 @@ def test_detection_recipe_runs(method, samples, tmp_path):
     assert lr[0] == pytest.approx(0.513342 * 1e-4 / 32, rel=1e-4)
 
 
+@pytest.mark.parametrize('method', ['retinanet', 'rtmdet-ins', 'mask2former'])
+@pytest.mark.slow
+def test_other_detection_recipe_runs(method, samples, tmp_path):
+    """With a shallow backbone, and otherwise as Mask R-CNN above; averaged weights (RTMDet) included."""
+    size, channels = (256, 256), [64, 128, 192, 256]
+    folder = OTHER_DETECTORS[method][0]
+    path = ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, "base"]}.py'
+    maps = channels if method == 'mask2former' else channels[1:]
+    options = {
+        'model.backbone.init_cfg': None,
+        'model.backbone.arch': dict(_delete_=True, depths=(1, 1, 1, 1), channels=channels),
+        f'model.{"panoptic_head" if method == "mask2former" else "neck"}.in_channels': maps,
+        'model.data_preprocessor.batch_augments.0.size': size,
+        'train_dataloader.dataset.pipeline.2.scale': size,
+        'train_dataloader.dataset.pipeline.3.crop_size': size,
+        'train_dataloader.batch_size': 1,
+        'val_dataloader.dataset.pipeline.1.scale': size,
+        'val_evaluator.ann_file': str(samples / 'coco200/annotations/instances_val2017.json'),
+        'train_cfg.max_epochs': 1,
+        'train_cfg.val_interval': 1,
+    }
+    for split, count in (('train', 2), ('val', 1)):
+        options |= {
+            f'{split}_dataloader.dataset.data_root': str(samples / 'coco200'),
+            f'{split}_dataloader.dataset.indices': count,
+        }
+    runner = run(path, tmp_path, options)
+    # Four blocks are four groups of layers: the stem's rate is that of the head, times the decay to the power of 5.
+    rates = {group['layer_id']: group['initial_lr'] for group in runner.optim_wrapper.optimizer.param_groups}
+    lr, decay = (2.5e-4, 0.8) if folder == 'rtmdet' else (1e-4, 0.95)
+    assert (rates[5], rates[0]) == pytest.approx((lr, lr * decay**5))
+
+
 FROZEN = path_of(DINOV3_NAMES['upernet', 'base', True])
 
 

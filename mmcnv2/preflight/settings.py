@@ -25,6 +25,7 @@ from .datasets import find_datasets
 _PARTS = (
     *('data_preprocessor', 'backbone', 'neck', 'head', 'decode_head', 'auxiliary_head', 'rpn_head', 'roi_head'),
     *('bbox_head', 'mask_head', 'bbox_roi_extractor', 'mask_roi_extractor', 'module'),
+    *('panoptic_head', 'panoptic_fusion_head'),
 )
 # The types that the annotation of a plain value allows.
 _KINDS: dict[str, type | tuple[type, ...]] = {

@@ -41,6 +41,12 @@ def refusal(config, *options):
     return str(info.value)
 
 
+def test_a_typo_in_the_head_of_mask2former():
+    config = 'configs/checks/mask2former_convnextv2-atto-small_overfit-8-images_coco.py'
+    message = refusal(config, 'model.panoptic_fusion_head.num_thing_classes=3')
+    assert 'model.panoptic_fusion_head.num_thing_classes' in message and 'num_things_classes' in message
+
+
 # ---- a typo in every argument of every component of ours ----
 
 WHERE = {
