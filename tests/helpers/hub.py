@@ -67,7 +67,8 @@ class Hub:
 
     def downloads(self):
         """The paths of files that were sent, and the range that was asked for."""
-        return [(path, headers.get('Range')) for method, path, headers in self.asked if method == 'GET']
+        files = re.compile('/resolve/|^/cdn/')
+        return [(p, headers.get('Range')) for method, p, headers in self.asked if method == 'GET' and files.search(p)]
 
 
 def sha1(content):
@@ -140,7 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         digest = hashlib.sha256(content).hexdigest()
         if (file, digest) in repository.lfs:
             headers |= {'X-Linked-Size': len(content), 'X-Linked-ETag': f'"{digest}"'}
-            self._send(302, b'', {**headers, 'Location': f'{self.hub.url}/cdn/{digest}'})
+            # On another host, as the hub has them: the token must not go there.
+            other = self.hub.url.replace('127.0.0.1', 'localhost')
+            self._send(302, b'', {**headers, 'Location': f'{other}/cdn/{digest}'})
         else:
             self._file(content, {**headers, 'ETag': f'"{sha1(content)}"'})
 
@@ -266,9 +269,12 @@ def offline():
     """As with HF_HUB_OFFLINE=1, of which the connections of huggingface-hub are made."""
     from huggingface_hub import constants, utils
 
+    # The first name is that of version 1 and later.
+    close = utils.close_session if hasattr(utils, 'close_session') else utils.reset_sessions
+
     def choose(value):
         constants.HF_HUB_OFFLINE = value
-        utils.reset_sessions()
+        close()
 
     choose(True)
     try:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from contextlib import nullcontext
 
+import huggingface_hub
 import pytest
 import torch
 from helpers.hub import environment, offline, point_at, running_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
+from packaging.version import Version
 from safetensors.torch import save
 
 from mmcnv2.models.weights.reading import read_state_dict
@@ -148,14 +150,23 @@ def test_private_models_need_a_token(hub, tmp_path, monkeypatch):
         read_state_dict(NAME)
 
 
+def test_the_token_goes_to_the_hub_alone(hub):
+    """The hub keeps large files on another host."""
+    hub.publish('someone/model', repository())
+    assert read_state_dict(NAME)
+    tokens = {path.split('/')[1]: headers.get('authorization') for _, path, headers in hub.asked}
+    assert tokens == {'someone': 'Bearer hf_of_the_tests', 'cdn': None}
+
+
 def test_a_download_that_was_interrupted_goes_on(hub, monkeypatch):
     monkeypatch.setattr(constants, 'DOWNLOAD_CHUNK_SIZE', 100_000)  # of 10 MB: less is not kept
     hub.publish('someone/model', repository())
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     hub.cut = (digest, 600_000)
-    with pytest.raises(InputError, match='the same command goes on where it stopped') as error:
-        read_state_dict(NAME)
-    assert '\n' not in str(error.value)
+    if Version(huggingface_hub.__version__).major == 0:  # later ones go on by themselves
+        with pytest.raises(InputError, match='the same command goes on where it stopped') as error:
+            read_state_dict(NAME)
+        assert '\n' not in str(error.value)
     assert torch.equal(read_state_dict(NAME)['conv.weight'], torch.arange(250_000.0))
     ranges = [asked for path, asked in hub.downloads() if digest in path]
     assert len(ranges) == 2 and ranges[0] is None

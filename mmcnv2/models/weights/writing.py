@@ -142,7 +142,8 @@ def _figures(source: str, settings: Mapping[str, Any], meta: Mapping[str, Any]) 
         return {}
     if Path(source).name.startswith('best_') and not logger.get('log_metric_by_epoch', True):
         step -= 1  # MMEngine counts one too many there
-    return validations(Path(source).parent).get(step, {})
+    found = validations(Path(source).parent).get(step, {})
+    return {name: value for name, value in found.items() if value != -1}  # pycocotools: no object to judge by
 
 
 def _published(checkpoint: Any, source: str) -> dict[str, Any]:
