@@ -2,7 +2,8 @@
 
 import importlib.util
 import json
-import os
+import shutil
+import subprocess
 import sys
 import tarfile
 import time
@@ -50,6 +51,14 @@ def made_up(report, folder):
         report.Part('gpu', 'A GPU is needed', (command('only', 1, 'false', None),)),
         report.Part('data', 'Data are needed', (command('images', 20, 'false', 'test -d {data}'),)),
     )
+
+
+TWO_PARTS = """
+PARTS = (
+    Part('one', 'One', (Command('quick', 60, 'true', None),)),
+    Part('two', 'Two', (Command('sleeps', 60, 'bash -c "echo $$; sleep 60"', None),)),
+)
+"""
 
 
 def is_alive(pid):
@@ -112,27 +121,21 @@ def test_the_time_of_a_call(report, tmp_path, monkeypatch):
     assert states() == ['passed', 'passed']
 
 
-def test_a_stop_from_outside_ends_the_command(report, root, tmp_path):
+def test_a_stop_from_outside_ends_the_command(root, tmp_path):
     """SIGTERM, as `timeout` sends it: no process is left, and the report says what came before."""
-    script = f"""
-import sys
-sys.path.insert(0, {str(root / 'tools/gpu')!r})
-import report
-parts = (
-    report.Part('one', 'One', (report.Command('quick', 60, 'true', None),)),
-    report.Part('two', 'Two', (report.Command('sleeps', 60, 'sleep 61.25', None),)),
-)
-report.main(['--out', {str(tmp_path)!r}, '--work-dir', {str(tmp_path / 'work')!r}], parts)
-"""
-    pid = os.posix_spawn(sys.executable, [sys.executable, '-c', script], os.environ)
-    children = Path(f'/proc/{pid}/task/{pid}/children')
-    log = tmp_path / 'work/two/sleeps.log'
-    while not (log.exists() and children.read_text()):
+    tools = tmp_path / 'tools/gpu'
+    tools.mkdir(parents=True)
+    shutil.copy(root / 'tools/gpu/report.py', tools)
+    parts = (root / 'tools/gpu/parts.py').read_text()
+    (tools / 'parts.py').write_text(parts.split('PARTS = (')[0] + TWO_PARTS)
+    command = [sys.executable, str(tools / 'report.py'), '--out', str(tmp_path)]
+    process = subprocess.Popen(command)
+    log = tmp_path / 'work_dirs/gpu/two/sleeps.log'
+    while not (log.exists() and log.read_text()):
         time.sleep(0.02)
-    (child,) = children.read_text().split()
-    os.kill(pid, 15)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + 15
-    assert not is_alive(child)
+    process.terminate()
+    assert process.wait() == 128 + 15
+    assert not is_alive(log.read_text().strip())
     assert [r['command'] for r in json.loads((tmp_path / 'report.json').read_text())] == ['quick']
 
 

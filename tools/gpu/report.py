@@ -204,8 +204,6 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
             print(f'{part.name:12} {sum(command.limit for command in part.commands):5} s  {part.title}')
         return 0
     end = time.monotonic() + args.seconds
-    # A stop from outside ends the command, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     report = Report(args.out, parts)
     for part in parts:
         if args.parts and part.name not in args.parts:
@@ -241,4 +239,6 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
 
 
 if __name__ == '__main__':
+    # A stop from outside ends the command, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())
