@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from helpers.models import ARCH
+from helpers.processes import run
+
+from mmcnv2.models.sparse.backends import torch as plain_torch
 
 
 @pytest.fixture(scope='module')
@@ -150,7 +156,7 @@ def test_parts_by_name_and_order(report, capsys):
         report.main(['--out', 'x', '--small'])
 
 
-def later_test_every_script_and_test_of_a_part_is_there(report, root):
+def test_every_script_and_test_of_a_part_is_there(report, root):
     places = dict.fromkeys(('device', 'data', 'out', 'work', 'json', 'seconds'), 'x')
     for part in report.PARTS:
         names = [command.name for command in part.commands]
@@ -158,3 +164,144 @@ def later_test_every_script_and_test_of_a_part_is_there(report, root):
         for line in (line for command in part.commands for line in (command.line, command.small) if line):
             for word in line.format(**places).split():
                 assert not word.endswith('.py') or (root / word).exists(), word
+
+
+FAKE_PIP = """#!{python}
+import os, pathlib, sys
+sys.argv.remove('-m'), sys.argv.remove('pip')
+kind, *options = sys.argv[1:]
+requirement = options[[i for i, word in enumerate(options) if '==' in word][0]]
+name, version = requirement.replace('-', '_').split('==')
+folder = pathlib.Path(options[options.index('-d' if kind == 'download' else '-w') + 1])
+with open(os.environ['CALLS'], 'a') as calls:
+    print(kind, *options, file=calls)
+if kind == 'download' and '--no-binary' in options:
+    end = '.tar.gz'
+elif kind == 'wheel':
+    end = os.environ.get('MADE', '-py3-none-any.whl')
+elif name == 'onedl_mmdetection':  # it comes as source
+    sys.exit('no matching distribution')
+else:
+    end = '-cp312-cp312-manylinux_2_28_x86_64.whl'
+folder.mkdir(parents=True, exist_ok=True)
+(folder / (name + '-' + version + end)).write_bytes(bytes(100_000))
+"""
+
+
+@pytest.fixture
+def pack(root, tmp_path):
+    """Calls pack.sh with a stand-in for pip, which notes its calls; (finished process, folder, calls)."""
+    (tmp_path / 'python').write_text(FAKE_PIP.format(python=sys.executable))
+    (tmp_path / 'python').chmod(0o755)
+
+    def pack(**environment):
+        done = run(
+            root,
+            *('bash', 'tools/gpu/pack.sh', tmp_path / 'packed'),
+            **dict(PYTHON=str(tmp_path / 'python'), CALLS=str(tmp_path / 'calls'), **environment),
+        )
+        return done, tmp_path / 'packed', (tmp_path / 'calls').read_text().splitlines()
+
+    return pack
+
+
+def test_what_travels(pack, root):
+    """The versions of requirements/, wheels for the other Python, mmcv without operators and as source."""
+    done, folder, calls = pack()
+    assert done.returncode == 0, done.stderr
+    names = {file.name for file in folder.iterdir()}
+    version = re.search(r'onedl-mmengine==(\S+)', (root / 'requirements/openmmlab.txt').read_text())[1]
+    assert f'onedl_mmengine-{version}-cp312-cp312-manylinux_2_28_x86_64.whl' in names
+    assert any(re.fullmatch(r'onedl_mmdetection-.*-py3-none-any.whl', name) for name in names)
+    assert any(re.fullmatch(r'onedl_mmpretrain-.*-cp312-.*.whl', name) for name in names)
+    assert {name.split('-', 2)[-1] for name in names if 'mmcv' in name} == {'py3-none-any.whl', '2.3.6.tar.gz'}
+    assert not any(name.startswith(('numpy', 'torch', 'nvidia')) for name in names)
+    for call in calls:
+        assert '--no-deps' in call and '-url' not in call and '--find-links' not in call
+        assert '--no-binary' in call or call.startswith('wheel') or '--python-version 3.12' in call
+    assert re.search(r'packed: \d+ files, \d+ MB; the repository \d+ MB', done.stdout)
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(MAX_MB='3'), 'are more than MAX_MB=3; largest: '),
+        (dict(MADE='-cp311-cp311-linux_x86_64.whl'), 'onedl-mmdetection==3.5.1 has no wheel for Python 3.12'),
+    ],
+)
+def test_what_cannot_travel(pack, settings, message):
+    done, folder, _ = pack(**settings)
+    assert done.returncode == 1 and message in done.stderr
+    assert not folder.exists()
+
+
+def start(monkeypatch, module, *arguments):
+    """Calls a script's main; its exit code and JSON."""
+    file = arguments[arguments.index('--json') + 1]
+    monkeypatch.setattr(sys, 'argv', ['script', *map(str, arguments)])
+    try:
+        code = module.main()
+    except SystemExit as end:
+        code = end.code
+    return code or 0, json.loads(Path(file).read_text())
+
+
+def test_backends_are_compared_with_dense(load, monkeypatch, tmp_path):
+    """On a CPU. A backend that forgets the bias of odd channels, or gives NaN, is found."""
+    backends = load('backends')
+    arguments = ('--device', 'cpu', '--cases', 'odd', '--image-size', 64, '--json', tmp_path / 'rows.json')
+    code, found = start(monkeypatch, backends, *arguments, '--dtypes', 'fp32', 'bf16')
+    assert code == 0 and found['auto'] == 'torch'
+    rows = [row for row in found['rows'] if row['case'] == 'odd']
+    assert [(row['dtype'], row['backend']) for row in rows] == [
+        *(('fp32', 'spconv'), ('fp32', 'torch')),
+        *(('bf16', 'spconv'), ('bf16', 'torch')),
+    ]
+    assert all(row['passed'] and row['maps'] < backends.TOLERANCE[row['dtype']] for row in rows)
+
+    conv = plain_torch.depthwise_conv
+    for broken in (
+        lambda x, weight, bias, layout: conv(x, weight, bias * 0.99, layout),
+        lambda x, weight, bias, layout: conv(x, weight + 0.01 * (weight - weight.detach()), bias, layout),
+        lambda x, weight, bias, layout: conv(x, weight, bias, layout) * torch.nan,
+    ):
+        monkeypatch.setattr(plain_torch, 'depthwise_conv', broken)
+        options = (*arguments, '--dtypes', 'fp32', '--backends', 'torch')
+        code, found = start(monkeypatch, backends, *options)
+        assert code == 'some are beyond the tolerance'
+        assert not found['rows'][0]['passed']
+
+
+def test_the_share_of_the_bandwidth(load, monkeypatch, tmp_path):
+    """With a pass of 2 ms and a copy of 1 ms, which move as many bytes, every share is a half."""
+    bandwidth = load('bandwidth')
+    monkeypatch.setattr(
+        bandwidth, 'seconds_per_step', lambda steps, *_: {name: 1e-3 if name == 'copy' else 2e-3 for name in steps}
+    )
+    small = ('--arch', 'atto', '--batch-size', 2, '--image-size', 64, '--dtype', 'fp32')
+    code, found = start(monkeypatch, bandwidth, '--device', 'cpu', *small, '--json', tmp_path / 'rows.json')
+    assert code == 0 and len(found['rows']) == 4 * 3
+    for row in found['rows']:
+        assert row['of copy'] == pytest.approx(0.5) and not row['reached']
+    # One of four patches is visible in each image: 2 x 8 x 8 tokens of 40 channels at the first stage.
+    first = found['rows'][0]
+    assert (first['tokens'], first['channels']) == (2 * 64, 40)
+    assert first['GB/s'] == pytest.approx(2 * 128 * 40 * 4 / 2e-3 / 1e9)
+
+
+def test_utilisation_and_overhead_by_hand(load, monkeypatch, tmp_path):
+    """Steps of 10 ms and 2 ms an image: an overhead of 10 ms."""
+    scaling = load('scaling')
+
+    def benchmark(sizes, backends, workloads, repeats, warmup, json_file):
+        rows = [dict(backend='auto', batch=n, **{'images/s': n / (0.01 + 0.002 * n)}) for _, n in sizes]
+        Path(json_file).write_text(json.dumps(dict(rows=rows)))
+
+    monkeypatch.setattr(scaling.pretrain, 'benchmark', benchmark)
+    monkeypatch.setattr(scaling.pretrain, '_macs', lambda *_: 10**9)
+    monkeypatch.setitem(scaling.ARCHITECTURES, 'atto', ARCH)
+    arguments = ('--arch', 'atto', '--image-size', 64, '--tflops', 10, '--json', tmp_path / 'rows.json')
+    code, found = start(monkeypatch, scaling, '--device', 'cpu', *arguments)
+    (row,) = found['rows']
+    assert code == 0 and row['--overhead-ms'] == pytest.approx(10)
+    assert row['--utilisation'] == pytest.approx(2 * 10**9 / 0.002 / 10e12)

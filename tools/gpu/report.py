@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ CUT, WAITS, NO_CPU, NO_DATA = 'cut off', 'not run yet', 'needs a GPU', 'needs --
 FINISHED = (PASSED, FAILED, TOO_LONG)
 LEAST = 10  # seconds: with less left nothing is begun, as the imports alone take that long
 LAST_LINES = 15
+STOPPED = threading.Event()
 
 Record = dict[str, Any]
 
@@ -116,6 +118,9 @@ def run(line: str, limit: float, log: Path) -> tuple[str, int | None]:
 
     Returns:
         State, and exit code (None: it was killed).
+
+    Raises:
+        SystemExit: If this process is stopped.
     """
     words = [sys.executable if word == 'python' else word for word in shlex.split(line)]
     # The repository comes first.
@@ -129,14 +134,18 @@ def run(line: str, limit: float, log: Path) -> tuple[str, int | None]:
         except OSError as error:  # a tool that is not there
             file.write(f'{error}\n')
             return FAILED, None
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            return TOO_LONG, None
-        finally:  # also what it left running, and if this process is stopped
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end = time.monotonic() + limit
+        while process.poll() is None and time.monotonic() < end and not STOPPED.is_set():
+            STOPPED.wait(0.1)
+        code = process.poll()
+        # Also what the command has left running.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if STOPPED.is_set():
+        sys.exit(128 + signal.SIGTERM)
+    if code is None:
+        return TOO_LONG, None
     return (FAILED if code else PASSED), code
 
 
@@ -239,6 +248,6 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
 
 
 if __name__ == '__main__':
-    # A stop from outside ends the command, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A stop from outside ends the command, too. An exception could come while it starts, before it can be ended.
+    signal.signal(signal.SIGTERM, lambda *_: STOPPED.set())
     sys.exit(main())
