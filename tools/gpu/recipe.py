@@ -30,11 +30,12 @@ from mmcnv2.utils.run_log import read_log
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = dict(log=5, checkpoint=20)  # iterations
 SMALL = dict(log=1, checkpoint=3)
+NUM_CLASSES = 1000
 RECIPES = {
     'fcmae': 'fcmae/fcmae_convnextv2-{size}_64xb64-amp-coslr-1600e_in1k.py',
     'mask-rcnn': 'mask_rcnn/mask-rcnn_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco.py',
     'upernet': 'upernet/upernet_convnextv2-{size}-fcmae_8xb2-amp-160k_ade20k-512x512.py',
-    'finetune': 'imagenet/convnextv2-{size}-fcmae_32xb32-amp-coslr-100e_in1k.py',
+    'finetune': 'imagenet/convnextv2-{size}-fcmae_32xb32-amp-coslr-{epochs}e_in1k.py',
 }
 
 
@@ -46,13 +47,12 @@ def make_data(folder: Path, name: str, is_small: bool) -> Path:
     write_toy_scenes(
         str(data), num_unlabelled=8 if labelled > 8 else count, num_train=labelled, num_val=8, image_size=side
     )
-    if name == 'finetune':  # folders of two classes, which say nothing of the images
-        for split in ('train', 'val'):
-            for number, image in enumerate(sorted((data / 'unlabelled').glob('*.jpg'))):
-                target = data / 'classes' / split / 'ab'[number % 2] / image.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if not target.exists():
-                    os.link(image, target)
+    if name == 'finetune':  # folders of as many classes as the recipe's, or as images
+        for number, image in enumerate(sorted((data / 'unlabelled').glob('*.jpg'))):
+            target = data / 'classes' / f'{number % NUM_CLASSES:04d}' / image.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                os.link(image, target)
     return data
 
 
@@ -65,7 +65,9 @@ def adapt(cfg: Config, name: str, data: Path, args: Any) -> None:
     if name == 'fcmae':
         loader.dataset.data_root = str(data / 'unlabelled')
     elif name == 'finetune':
-        loader.dataset.data_root = str(data / 'classes')
+        loader.dataset = dict(type='CustomDataset', data_root=str(data / 'classes'), pipeline=loader.dataset.pipeline)
+        num_classes = len(list((data / 'classes').iterdir()))
+        cfg.model.head.num_classes = cfg.model.data_preprocessor.num_classes = num_classes
     elif name == 'mask-rcnn':
         loader.dataset.update(
             data_root=f'{data}/',
@@ -107,6 +109,8 @@ def make_small(cfg: Config, name: str, device: str) -> None:
         transform.update(sizes.get(transform.type, {}))
     if name == 'mask-rcnn':
         cfg.model.data_preprocessor.batch_augments[0].size = (side, side)
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 50
+        cfg.model.train_cfg.rcnn.sampler.num = 32
     if name == 'upernet':
         cfg.model.data_preprocessor.size = (side, side)
     cfg.train_dataloader.update(batch_size=2, num_workers=1)
@@ -118,7 +122,8 @@ def make_small(cfg: Config, name: str, device: str) -> None:
 
 def prepare(name: str, args: Any) -> Path:
     """Write the config of a recipe, with its data, to the work dir, and return its path."""
-    recipe = RECIPES[name].format(size='atto' if args.small else 'base')
+    size, epochs = ('atto', 600) if args.small else ('base', 100)
+    recipe = RECIPES[name].format(size=size, epochs=epochs)
     cfg = Config.fromfile(ROOT / 'configs' / recipe)
     adapt(cfg, name, make_data(args.work_dir.resolve(), name, args.small), args)
     file = args.work_dir.resolve() / f'{name}.py'
