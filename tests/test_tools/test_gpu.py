@@ -1,5 +1,7 @@
 """tools/gpu: what measures on a machine with a GPU, as far as a CPU can try it."""
 
+import argparse
+import copy
 import importlib.util
 import json
 import re
@@ -11,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.models import ARCH
 from helpers.processes import run
+from mmengine.config import Config
 
 from mmcnv2.models.sparse.backends import torch as plain_torch
 
@@ -263,7 +265,7 @@ def test_backends_are_compared_with_dense(load, monkeypatch, tmp_path):
     for broken in (
         lambda x, weight, bias, layout: conv(x, weight, bias * 0.99, layout),
         lambda x, weight, bias, layout: conv(x, weight + 0.01 * (weight - weight.detach()), bias, layout),
-        lambda x, weight, bias, layout: conv(x, weight, bias, layout) * torch.nan,
+        lambda x, weight, bias, layout: conv(x, weight, bias, layout) * float('nan'),
     ):
         monkeypatch.setattr(plain_torch, 'depthwise_conv', broken)
         options = (*arguments, '--dtypes', 'fp32', '--backends', 'torch')
@@ -305,3 +307,51 @@ def test_utilisation_and_overhead_by_hand(load, monkeypatch, tmp_path):
     (row,) = found['rows']
     assert code == 0 and row['--overhead-ms'] == pytest.approx(10)
     assert row['--utilisation'] == pytest.approx(2 * 10**9 / 0.002 / 10e12)
+
+
+@pytest.fixture
+def recipe(load, monkeypatch, tmp_path):
+    """recipe.py with data that are names only; the recipe as it is, and adapted."""
+    module = load('recipe')
+    (tmp_path / 'classes').mkdir()
+    for i in range(7):
+        (tmp_path / f'classes/{i}').mkdir()
+
+    def recipe(name, **options):
+        cfg = Config.fromfile(module.ROOT / 'configs' / module.RECIPES[name].format(size='base', epochs=100))
+        adapted = copy.deepcopy(cfg)
+        settings = dict(small=False, exact=False, compile=False, device='cuda') | options
+        module.adapt(adapted, name, tmp_path, argparse.Namespace(**settings))
+        return cfg, adapted
+
+    return recipe
+
+
+@pytest.mark.parametrize('name', ['fcmae', 'mask-rcnn', 'upernet', 'finetune'])
+def test_recipes_keep_what_is_measured(recipe, name):
+    """Precision, batch, size of the images and network are those of the recipe; no weights are asked for."""
+    cfg, adapted = recipe(name)
+    assert adapted.optim_wrapper == cfg.optim_wrapper and adapted.optim_wrapper.type == 'AmpOptimWrapper'
+    for key in ('batch_size', 'num_workers', 'sampler'):
+        assert adapted.train_dataloader[key] == cfg.train_dataloader[key]
+    assert adapted.train_dataloader.dataset.pipeline == cfg.train_dataloader.dataset.pipeline
+    assert adapted.model.get('data_preprocessor', {}).get('batch_augments') == cfg.model.get(
+        'data_preprocessor', {}
+    ).get('batch_augments')
+    assert not (adapted.model.backbone.get('init_cfg') or {}).get('checkpoint')
+    for config in (cfg, adapted):
+        config.model.backbone.pop('init_cfg', None)
+    assert adapted.model.backbone == cfg.model.backbone
+
+
+def test_recipes_on_a_cpu_and_with_deterministic_settings(recipe):
+    _, small = recipe('mask-rcnn', small=True, device='cpu')
+    assert small.optim_wrapper.type == 'OptimWrapper' and small.train_dataloader.batch_size == 2
+    assert small.model.data_preprocessor.batch_augments[0].size == (128, 128)
+    assert small.model.roi_head.bbox_head.num_classes == small.model.roi_head.mask_head.num_classes == 6
+    _, exact = recipe('fcmae', exact=True)
+    assert exact.randomness == dict(seed=0, deterministic=True) and not exact.env_cfg.cudnn_benchmark
+    _, compiled = recipe('fcmae', compile=True)
+    assert compiled.compile is True
+    _, classes = recipe('finetune')
+    assert classes.model.head.num_classes == classes.model.data_preprocessor.num_classes == 7
