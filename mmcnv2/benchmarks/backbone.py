@@ -1,8 +1,9 @@
 """Images per second and memory of the dense backbone, forward and backward, beside other implementations.
 
 ``plain`` is the network written plainly (``plain_fcmae.py``), ``timm`` its ``features_only`` model, ``mmpretrain`` its
-ConvNeXt with ``use_grn``. All return the maps of the four stages; ``plain`` and ours have the same weights and must
-agree before anything is timed. timm's maps have no output norms, mmpretrain's have them as ours do.
+ConvNeXt with ``use_grn``; NAME-compiled is NAME under torch.compile. All return the maps of the four stages; ``plain``
+and ours have the same weights and must agree before anything is timed, as must what is compiled and what is not.
+timm's maps have no output norms, mmpretrain's have them as ours do. What does not fit into memory costs its own row.
 """
 
 import sys
@@ -16,7 +17,17 @@ from mmcnv2.models.backbones.convnextv2 import ARCHITECTURES
 from mmcnv2.registry import MODELS
 
 from . import plain_fcmae
-from .measure import Table, autocast, environment, free, memory, seconds_per_step
+from .measure import (
+    COMPILED,
+    DOES_NOT_FIT,
+    Table,
+    as_named,
+    autocast,
+    environment,
+    free,
+    memory,
+    seconds_per_step,
+)
 
 TOLERANCE = dict(fp32=1e-4, bf16=3e-2, fp16=3e-2)  # relative, of the sum that a step returns
 COLUMNS = ['arch', 'size', 'batch', 'network', 'images/s', 'mmcnv2 is faster by', 'MiB', 'mmcnv2 keeps']
@@ -48,6 +59,7 @@ def mmpretrain(arch: str) -> nn.Module:
 IMPLEMENTATIONS: dict[str, Callable[[str], nn.Module]] = dict(
     plain=plain, mmcnv2=ours, timm=timm, mmpretrain=mmpretrain
 )
+NAMES = (*IMPLEMENTATIONS, *(name + COMPILED for name in IMPLEMENTATIONS))
 
 
 def benchmark(
@@ -67,7 +79,7 @@ def benchmark(
         archs: Keys of ``ARCHITECTURES``.
         image_sizes: Sides in pixels, multiples of 32.
         batch_size: Images of a step.
-        against: Keys of ``IMPLEMENTATIONS``; those that cannot be built here are left out with a line that says so.
+        against: Of ``NAMES``; those that cannot be built here are left out with a line that says so.
         device: For torch, e.g. 'cpu'.
         dtype: A key of ``measure.DTYPES``.
         repeats: Timed steps of each implementation.
@@ -82,15 +94,18 @@ def benchmark(
     table = Table(COLUMNS, json, environment=environment(device), step=step)
     for arch in archs:
         for image_size in image_sizes:
-            try:
-                torch.manual_seed(0)
-                images = torch.randn(batch_size, 3, image_size, image_size).to(device)
-                images = images.contiguous(memory_format=torch.channels_last)
-                for row in compare(arch, images, names, dtype, repeats, warmup):
-                    table.add(**row)
-            except torch.OutOfMemoryError:
-                print(f'{arch} at {image_size} does not fit into memory: take a smaller --batch-size')
+            torch.manual_seed(0)
+            images = torch.randn(batch_size, 3, image_size, image_size).to(device)
+            images = images.contiguous(memory_format=torch.channels_last)
+            for row in compare(arch, images, names, dtype, repeats, warmup):
+                table.add(**row)
             free(device)
+
+
+def build(name: str, arch: str) -> nn.Module:
+    """Return the network of one of ``NAMES``, not compiled yet; the weights are the same every time."""
+    torch.manual_seed(0)
+    return IMPLEMENTATIONS[name.removesuffix(COMPILED)](arch)
 
 
 def installed(names: Sequence[str], arch: str) -> list[str]:
@@ -98,7 +113,7 @@ def installed(names: Sequence[str], arch: str) -> list[str]:
     found = []
     for name in names:
         try:
-            IMPLEMENTATIONS[name](arch)
+            build(name, arch)
             found.append(name)
         except Exception as error:  # whatever a package fails with, the others are still measured
             print(f'{name} is left out: {type(error).__name__}: {error}', file=sys.stderr)
@@ -113,49 +128,66 @@ def compare(
     weights = ours(arch).state_dict()
 
     def make(name: str) -> Step:
-        model = IMPLEMENTATIONS[name](arch)
-        if name in ('plain', 'mmcnv2'):
+        model = build(name, arch)
+        if name.removesuffix(COMPILED) in ('plain', 'mmcnv2'):
             model.load_state_dict(weights)
-        return Step(model, images, dtype)
+        return Step(name, model, images, dtype)
 
-    memories, losses = {}, {}
-    for name in names:
-        step = make(name)
-        losses[name] = step().item()
-        memories[name] = memory(step, step.model, device)
+    memories: dict[str, float | str] = {}
+    losses: dict[str, float] = {}
+    # What is compiled is compared with what is not, measured or not.
+    eager = [name.removesuffix(COMPILED) for name in names]
+    for name in dict.fromkeys([*eager, *names]):
+        step = None
+        try:
+            step = make(name)
+            losses[name] = step().item()
+            if name in names:
+                memories[name] = memory(step, step.model, device)
+        except torch.OutOfMemoryError:
+            memories[name] = DOES_NOT_FIT
         del step
         free(device)
-    if 'plain' in names and not abs(losses['plain'] / losses['mmcnv2'] - 1) <= TOLERANCE[dtype]:
-        raise RuntimeError(f'mmcnv2 gives {losses["mmcnv2"]}, plain {losses["plain"]}: they compute different maps')
+    references = {name: name.removesuffix(COMPILED) for name in names} | {'mmcnv2': 'plain'}
+    for name, reference in references.items():
+        if {name, reference} <= losses.keys() and not (abs(losses[name] / losses[reference] - 1) <= TOLERANCE[dtype]):
+            raise RuntimeError(
+                f'{name} gives {losses[name]}, {reference} {losses[reference]}: they compute different maps'
+            )
 
-    seconds = seconds_per_step({name: make(name) for name in names}, repeats, warmup, device)
-    return [
-        {
-            'arch': arch,
-            'size': images.shape[-1],
-            'batch': len(images),
-            'network': name,
-            'images/s': len(images) / seconds[name],
-            'mmcnv2 is faster by': seconds[name] / seconds['mmcnv2'],
-            'MiB': memories[name],
-            'mmcnv2 keeps': memories['mmcnv2'] / memories[name],
+    timed: dict[str, Callable[[], Any]] = {name: make(name) for name in names if isinstance(memories[name], float)}
+    seconds = seconds_per_step(timed, repeats, warmup, device)
+
+    def row(name: str) -> dict[str, Any]:
+        columns = dict(arch=arch, size=images.shape[-1], batch=len(images), network=name)
+        kept, took = memories[name], seconds.get(name)
+        if took is None or isinstance(kept, str):
+            beside = '' if isinstance(kept, str) else ' beside the others'
+            return columns | {**dict.fromkeys(COLUMNS[4:], '-'), 'images/s': DOES_NOT_FIT + beside, 'MiB': kept}
+        ours_keeps = memories['mmcnv2']
+        return columns | {
+            'images/s': len(images) / took,
+            'mmcnv2 is faster by': took / seconds['mmcnv2'] if 'mmcnv2' in seconds else '-',
+            'MiB': kept,
+            'mmcnv2 keeps': ours_keeps / kept if isinstance(ours_keeps, float) else '-',
         }
-        for name in names
-    ]
+
+    return [row(name) for name in names]
 
 
 class Step:
     """Forward and backward of a network; calling it returns the sum of the maps' means of squares."""
 
-    def __init__(self, model: nn.Module, images: Tensor, dtype: str) -> None:
+    def __init__(self, name: str, model: nn.Module, images: Tensor, dtype: str) -> None:
         # torch's annotations lack memory_format.
         self.model = model.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()  # not chained: mmpretrain's returns None
+        self.network = as_named(name, self.model)
         self.images, self.dtype = images, dtype
 
     def __call__(self) -> Tensor:
         with autocast(str(self.images.device), self.dtype):
-            loss = sum(map_.float().square().mean() for map_ in self.model(self.images))
+            loss = sum(map_.float().square().mean() for map_ in self.network(self.images))
         loss.backward()
         self.model.zero_grad()
         return loss.detach()

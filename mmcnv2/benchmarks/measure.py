@@ -6,7 +6,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +17,9 @@ from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
 
 Key = TypeVar('Key', bound=Hashable)
 
+COMPILED = '-compiled'  # the end of the name of an implementation that torch.compile compiles
+COMPILER = 'inductor'  # the backend of torch.compile
+DOES_NOT_FIT = 'does not fit'
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
@@ -37,12 +40,18 @@ def autocast(device: str, dtype: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, DTYPES[dtype], enabled=dtype != 'fp32')
 
 
+def as_named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function or module, compiled for its shapes alone if the implementation's name ends in '-compiled'."""
+    return torch.compile(function, dynamic=False, backend=COMPILER) if name.endswith(COMPILED) else function
+
+
 def seconds_per_step(
-    steps: Mapping[Key, Callable[[], Any]], repeats: int, warmup: int, device: str
+    steps: MutableMapping[Key, Callable[[], Any]], repeats: int, warmup: int, device: str
 ) -> dict[Key, float]:
     """Return the median seconds of each step, by its key.
 
-    The steps take turns, so that a drift of the machine's speed affects all of them.
+    The steps take turns, so that a drift of the machine's speed affects all of them. One for which there is too little
+    memory beside the others is removed from ``steps``, so that the others have it, and has no seconds.
 
     Args:
         steps: What to time.
@@ -52,10 +61,15 @@ def seconds_per_step(
     """
     times: dict[Key, list[float]] = {name: [] for name in steps}
     for i in range(warmup + repeats):
-        for name, step in steps.items():
+        for name in [*steps]:
             _synchronize(device)
             start = time.perf_counter()
-            step()
+            try:
+                steps[name]()
+            except torch.OutOfMemoryError:
+                del steps[name], times[name]
+                free(device)
+                continue
             _synchronize(device)
             if i >= warmup:
                 times[name].append(time.perf_counter() - start)
@@ -94,7 +108,9 @@ def memory(step: Callable[[], Any], model: nn.Module, device: str) -> float:
 
 
 def free(device: str) -> None:
-    """Return to the system what deleted models held."""
+    """Return to the system what deleted models held, and forget what was compiled for them."""
+    if 'torch._dynamo' in sys.modules:  # compiled code is kept, and torch gives up after a number of models
+        torch.compiler.reset()
     gc.collect()
     if torch.device(device).type == 'cuda':
         torch.cuda.empty_cache()

@@ -2,9 +2,12 @@
 
 The baseline, ``plain``, is the dense formulation of the paper written plainly (``plain_fcmae.py``), channels-last,
 eager. Every backend has the same weights, images and masks as the baseline, and must give the same loss before it is
-timed. ``spark`` is mmpretrain's SparK with the same backbone: it masks, encodes and decodes in its own way.
+timed. ``plain-compiled`` is the baseline compiled by torch.compile. ``spark`` is mmpretrain's SparK with the same
+backbone: it masks, encodes and decodes in its own way. What does not fit into memory, or is not installed, costs its
+own row.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +22,23 @@ from mmcnv2.registry import MODELS
 
 from . import plain_fcmae
 from .flops import count_macs
-from .measure import DTYPES, Table, autocast, environment, free, memory, seconds_per_step
+from .measure import (
+    COMPILED,
+    DOES_NOT_FIT,
+    DTYPES,
+    Table,
+    as_named,
+    autocast,
+    environment,
+    free,
+    memory,
+    seconds_per_step,
+)
 
 PLAIN = 'plain'
+PLAIN_COMPILED = PLAIN + COMPILED
 SPARK = 'spark'
+PEERS = (PLAIN_COMPILED, SPARK)  # besides the values of sparse_backend
 PRODUCT = 2048  # rows and columns of the matrix product whose speed is the measure
 TOLERANCE = dict(fp32=1e-4, bf16=3e-2, fp16=3e-2)  # relative, of the loss
 COLUMNS = ['arch', 'batch', 'dtype', 'backend', 'images/s', 'speed-up', 'of product', 'MiB', 'memory']
@@ -63,7 +79,7 @@ def benchmark(
 
     Args:
         sizes: Arch and number of images of a step.
-        backends: Values of ``sparse_backend`` to compare with the baseline, and 'spark'.
+        backends: Values of ``sparse_backend`` to compare with the baseline, and ``PEERS``.
         workloads: What is timed: the same in one type or several.
         repeats: Timed steps of each implementation.
         warmup: Untimed steps before these.
@@ -77,11 +93,8 @@ def benchmark(
     environment_ = environment(workload.device)
     table = Table(COLUMNS, json, environment=environment_, step=f'{step}, median of {repeats} steps')
     for arch, batch_size in sizes:
-        try:
-            for row in compare(arch, batch_size, backends, workloads, repeats, warmup):
-                table.add(**row)
-        except torch.OutOfMemoryError:
-            print(f'{arch} with a batch of {batch_size} does not fit into memory: take smaller --batch-sizes')
+        for row in compare(arch, batch_size, backends, workloads, repeats, warmup):
+            table.add(**row)
         free(workload.device)
 
 
@@ -96,36 +109,53 @@ def compare(
         for workload in workloads
         for name in (PLAIN, *backends)
     }
-    memories, losses = {}, {}
+    memories: dict[Any, float | str] = {}
+    losses: dict[str, float] = {}
     for (dtype, name), make in steps.items():
-        step = make()
-        losses[name] = step().item()
-        difference = abs(losses[name] - losses[PLAIN]) / abs(losses[PLAIN])
-        if name != SPARK and not difference <= TOLERANCE[dtype]:
-            raise RuntimeError(f'the loss of {name} is {losses[name]}, that of {PLAIN} {losses[PLAIN]}')
-        memories[dtype, name] = memory(step, step.model, device)
+        step = None
+        try:
+            step = make()
+            loss = step().item()
+            if name != SPARK:
+                losses.setdefault(name, loss)
+                # The first is the baseline, unless it does not fit.
+                reference, expected = next(iter(losses.items()))
+                if not abs(loss - expected) <= TOLERANCE[dtype] * abs(expected):
+                    raise RuntimeError(f'the loss of {name} is {loss}, that of {reference} {expected}')
+            memories[dtype, name] = memory(step, step.model, device)
+        except torch.OutOfMemoryError:
+            memories[dtype, name] = DOES_NOT_FIT
+        except ImportError as error:
+            print(f'{name} is left out: {error}', file=sys.stderr)
         del step
         free(device)
 
-    timed: dict[Any, Callable[[], Any]] = {key: make() for key, make in steps.items()}
+    timed: dict[Any, Callable[[], Any]] = {}
+    for key, make in steps.items():
+        if isinstance(memories.get(key), float):
+            timed[key] = make()
     timed |= {dtype: _product(dtype, device) for dtype, _ in steps}
     seconds = seconds_per_step(timed, repeats, warmup, device)
     baseline = (workloads[0].dtype, PLAIN)
     macs = {name: _macs(name, arch, batch, workloads[0]) for name in (PLAIN, *backends)}
-    return [
-        {
-            'arch': arch,
-            'batch': batch_size,
-            'dtype': dtype,
-            'backend': name,
-            'images/s': batch_size / seconds[dtype, name],
-            'speed-up': seconds[baseline] / seconds[dtype, name],
-            'of product': macs[name] / PRODUCT**3 * seconds[dtype] / seconds[dtype, name] if macs[name] else '-',
-            'MiB': memories[dtype, name],
-            'memory': memories[dtype, name] / memories[baseline],
+
+    def row(key: tuple[str, str]) -> dict[str, Any]:
+        dtype, name = key
+        columns = dict(arch=arch, batch=batch_size, dtype=dtype, backend=name)
+        kept, took = memories[key], seconds.get(key)
+        if took is None or isinstance(kept, str):
+            beside = '' if isinstance(kept, str) else ' beside the others'
+            return columns | {**dict.fromkeys(COLUMNS[4:], '-'), 'images/s': DOES_NOT_FIT + beside, 'MiB': kept}
+        kept_by_baseline = memories.get(baseline)
+        return columns | {
+            'images/s': batch_size / took,
+            'speed-up': seconds[baseline] / took if baseline in seconds else '-',
+            'of product': macs[name] / PRODUCT**3 * seconds[dtype] / took if macs[name] else '-',
+            'MiB': kept,
+            'memory': kept / kept_by_baseline if isinstance(kept_by_baseline, float) else '-',
         }
-        for dtype, name in steps
-    ]
+
+    return [row(key) for key in steps if key in memories]
 
 
 def _product(dtype: str, device: str) -> Callable[[], Tensor]:
@@ -138,7 +168,7 @@ def _macs(name: str, arch: str, batch: tuple[Tensor, Tensor], workload: Workload
     if name == SPARK:
         return 0
     images, mask = batch
-    backend = 'dense' if name == PLAIN else name
+    backend = 'dense' if name in (PLAIN, PLAIN_COMPILED) else name
     with torch.device('meta'):  # to initialise weights that are only counted would take long
         model = build(backend, arch, None, 'meta')
     counts = count_macs(model.to_empty(device='cpu'), (workload.image_size,) * 2, mask[:1], backend)
@@ -157,7 +187,7 @@ class Step:
         else:
             self.model = build(name, arch, weights, workload.device)
         trained: Any = self.model.backbone if workload.part == 'encoder' else self.model
-        self.loss = make_loss(self.model, name, workload.part)
+        self.loss = as_named(name, make_loss(self.model, name, workload.part))
         self.optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
         self.batch, self.workload = batch, workload
 
@@ -181,8 +211,8 @@ def make_batch(arch: str, batch_size: int, workload: Workload) -> tuple[dict[str
 
 
 def build(name: str, arch: str, weights: dict[str, Tensor] | None, device: str) -> nn.Module:
-    """Return the model of an implementation, 'plain' or a backend, channels-last, with the given weights."""
-    if name == PLAIN:
+    """Return the model of an implementation, plain or of a backend, channels-last, with the given weights."""
+    if name in (PLAIN, PLAIN_COMPILED):
         model = plain_fcmae.FCMAE(ARCHITECTURES[arch]['depths'], ARCHITECTURES[arch]['channels'])
     else:
         backbone = dict(type='mmcnv2.ConvNeXtV2', arch=arch, sparse_backend=name)
@@ -212,7 +242,7 @@ def make_loss(model: Any, name: str, part: str) -> Callable[[Tensor, Tensor], Te
     """Return the function of images and mask that gives the loss, a scalar."""
     if part == 'encoder':
         return lambda images, mask: model.backbone(images, mask)[-1].float().square().mean()
-    if name == PLAIN:
+    if name in (PLAIN, PLAIN_COMPILED):
         return model
     if name == SPARK:
         return lambda images, mask: model(images, [], mode='loss')['loss']  # it draws its own mask

@@ -1,9 +1,11 @@
 """Measure images per second and memory of the dense backbone, forward and backward, beside other implementations.
 
 ``plain`` is the network written plainly (mmcnv2/benchmarks/plain_fcmae.py), ``timm`` its ``features_only`` model,
-``mmpretrain`` its ConvNeXt with ``use_grn``; one that is not installed is left out with a line that says so. All
-return the maps of the four stages; ``plain`` and ours have the same weights and must agree before anything is timed.
-timm's maps have no output norms, mmpretrain's have them as ours do. Results: docs/measurements/benchmarks.md.
+``mmpretrain`` its ConvNeXt with ``use_grn``; ``plain-compiled``, ``mmcnv2-compiled`` and so on are these under
+torch.compile. One that is not installed is left out with a line that says so, one that does not fit into memory costs
+its own row. All return the maps of the four stages; ``plain`` and ours have the same weights and must agree before
+anything is timed, as must what is compiled and what is not. timm's maps have no output norms, mmpretrain's have them
+as ours do. Results: docs/measurements/benchmarks.md.
 """
 
 import argparse
@@ -30,14 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmcnv2.benchmarks.backbone import IMPLEMENTATIONS, benchmark
+    from mmcnv2.benchmarks.backbone import NAMES, benchmark
     from mmcnv2.models.backbones import ARCHITECTURES
 
     from .arguments import check_choices, check_positive
     from .benchmark_arguments import check_image_sizes, check_measuring_arguments
 
     check_choices(args, 'archs', ARCHITECTURES)
-    check_choices(args, 'against', IMPLEMENTATIONS)
+    check_choices(args, 'against', NAMES)
     check_image_sizes(args, 'image_sizes')
     check_positive(args, 'batch_size')
     check_measuring_arguments(args)

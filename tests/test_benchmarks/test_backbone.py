@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from helpers.commands import refusal
+from helpers.models import ARCH
 from helpers.processes import run_forked
 
 from mmcnv2.benchmarks import backbone
@@ -44,12 +46,60 @@ def test_what_cannot_be_built_is_left_out(monkeypatch, capsys):
     assert capsys.readouterr().err == 'timm is left out: ImportError: no network atto\n'
 
 
+def small(monkeypatch, wrongly=False):
+    """A tiny plain network under the names of two packages, compiled by tracing alone, or to something else."""
+    monkeypatch.setitem(backbone.ARCHITECTURES, 'atto', ARCH)
+    monkeypatch.setitem(backbone.IMPLEMENTATIONS, 'timm', backbone.plain)
+
+    def compiled(name, function):
+        if not name.endswith('-compiled'):
+            return function
+        return (lambda x: [2 * map_ for map_ in function(x)]) if wrongly else torch.compile(function, backend='eager')
+
+    monkeypatch.setattr(backbone, 'as_named', compiled)
+    return torch.randn(1, 3, 64, 64)
+
+
+def test_compiled_ones_are_compared_with_themselves(monkeypatch):
+    """Also where the eager one is not measured."""
+    images = small(monkeypatch)
+    rows = backbone.compare('atto', images, ['mmcnv2', 'mmcnv2-compiled', 'timm-compiled'], 'fp32', 1, 0)
+    assert [row['network'] for row in rows] == ['mmcnv2', 'mmcnv2-compiled', 'timm-compiled']
+    assert all(row['images/s'] > 0 for row in rows)
+
+    small(monkeypatch, wrongly=True)
+    with pytest.raises(RuntimeError, match=r'timm-compiled gives .*, timm .*: they compute different maps'):
+        backbone.compare('atto', images, ['mmcnv2', 'timm-compiled'], 'fp32', 1, 0)
+
+
+def test_what_does_not_fit_costs_its_own_row(monkeypatch):
+    images = small(monkeypatch)
+
+    class Step(backbone.Step):
+        def __init__(self, name, *args):
+            super().__init__(name, *args)
+            self.name = name
+
+        def __call__(self):
+            if self.name == 'plain':
+                raise torch.OutOfMemoryError
+            return super().__call__()
+
+    monkeypatch.setattr(backbone, 'Step', Step)
+    ours, plain, timm = backbone.compare('atto', images, ['mmcnv2', 'plain', 'timm'], 'fp32', 1, 0)
+    assert plain['images/s'] == plain['MiB'] == 'does not fit' and plain['mmcnv2 keeps'] == '-'
+    assert timm['mmcnv2 is faster by'] == pytest.approx(ours['images/s'] / timm['images/s'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (('--image-sizes', 64, 100), '--image-sizes must be positive and divisible by 32, got 100'),
         (('--batch-size', 0), '--batch-size must be positive, got 0'),
-        (('--against', 'other'), "--against must be one of plain, mmcnv2, timm, mmpretrain, got 'other'"),
+        (
+            ('--against', 'other'),
+            '--against must be one of plain, mmcnv2, timm, mmpretrain, plain-compiled, mmcnv2-compiled, timm-',
+        ),
         (('--archs', 'other'), '--archs must be one of atto, '),
         (('--repeats', 0), '--repeats must be positive, got 0'),
     ],

@@ -80,6 +80,63 @@ def test_types_are_compared_with_the_baseline_in_the_first(monkeypatch):
     assert share == pytest.approx(0.25)
 
 
+@pytest.fixture
+def traced(monkeypatch):
+    """torch.compile by tracing alone, without a C++ compiler; the graphs that it got."""
+    graphs = []
+
+    def backend(module, inputs):
+        graphs.append(module)
+        return module.forward
+
+    monkeypatch.setattr(measure, 'COMPILER', backend)
+    monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
+    torch.compiler.reset()
+    return graphs
+
+
+def test_the_baseline_compiled(traced):
+    """One graph for loss and encoder; it trains: the same row as the baseline, with a time of its own."""
+    workload = pretrain.Workload('whole', 64, 0.6, 'cpu', 'fp32')
+    with one_thread():
+        plain, compiled = pretrain.compare('atto', 2, ['plain-compiled'], [workload], repeats=1, warmup=0)
+    assert len(traced) >= 1
+    assert [row['backend'] for row in (plain, compiled)] == ['plain', 'plain-compiled']
+    # The same multiply-adds.
+    products = [row['of product'] / row['images/s'] for row in (plain, compiled)]
+    assert products[1] == pytest.approx(products[0])
+
+
+def test_what_does_not_fit_or_is_not_installed_costs_its_own_row(monkeypatch, capsys):
+    """The baseline and dense alone need too much memory, auto needs too much beside the others."""
+    made = []
+
+    class Step(pretrain.Step):
+        def __init__(self, name, *args):
+            made.append(name)
+            if name == 'spconv':
+                raise ImportError('needs spconv')
+            super().__init__(name, *args)
+            self.fits = name not in ('plain', 'dense', 'auto') or (name == 'auto' and made.count(name) == 1)
+
+        def __call__(self):
+            if not self.fits:
+                raise torch.OutOfMemoryError
+            return super().__call__()
+
+    monkeypatch.setattr(pretrain, 'Step', Step)
+    monkeypatch.setitem(ARCHITECTURES, 'atto', ARCH)
+    workload = pretrain.Workload('encoder', 64, 0.6, 'cpu', 'fp32')
+    with one_thread():
+        rows = pretrain.compare('atto', 1, ['dense', 'torch', 'spconv', 'auto'], [workload], repeats=1, warmup=0)
+    assert [row['backend'] for row in rows] == ['plain', 'dense', 'torch', 'auto']
+    plain, dense, tokens, auto = rows
+    assert plain['images/s'] == dense['images/s'] == dense['MiB'] == 'does not fit'
+    assert tokens['images/s'] > 0 and tokens['speed-up'] == tokens['memory'] == '-'
+    assert auto['images/s'] == 'does not fit beside the others' and auto['MiB'] > 0
+    assert capsys.readouterr().err == 'spconv is left out: needs spconv\n'
+
+
 @pytest.mark.slow
 def test_mmpretrains_spark():
     workload = pretrain.Workload('whole', 64, 0.6, 'cpu', 'fp32')
