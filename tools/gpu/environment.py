@@ -13,25 +13,26 @@ import torch
 from mmcnv2.benchmarks.measure import Table, environment
 
 # import name: distribution, and whether most parts need it
-PACKAGES = dict(
-    mmengine=('onedl-mmengine', True),
-    mmcv=('onedl-mmcv', True),
-    mmdet=('onedl-mmdetection', False),  # both need mmcv's operators, which may not be built yet
-    mmseg=('onedl-mmsegmentation', False),
-    mmpretrain=('onedl-mmpretrain', True),
-    mmcnv2=(None, True),
-    numpy=('numpy', True),
-    cv2=('opencv-python-headless', True),
-    skimage=('scikit-image', True),
-    matplotlib=('matplotlib', True),
-    supervision=('supervision', True),
-    timm=('timm', True),
-    triton=('triton', True),
-    torchvision=('torchvision', True),
-    spconv=(None, False),
-    pytest=('pytest', True),
-    hypothesis=('hypothesis', True),
-)
+PACKAGES = {
+    'mmengine': ('onedl-mmengine', True),
+    'mmcv': ('onedl-mmcv', True),
+    'mmdet': ('onedl-mmdetection', False),  # both need mmcv's operators, which may not be built yet
+    'mmseg': ('onedl-mmsegmentation', False),
+    'mmpretrain': ('onedl-mmpretrain', True),
+    'mmcnv2': (None, True),
+    'yapf.yapflib.yapf_api': ('yapf', True),  # writes configs
+    'numpy': ('numpy', True),
+    'cv2': ('opencv-python-headless', True),
+    'skimage': ('scikit-image', True),
+    'matplotlib': ('matplotlib', True),
+    'supervision': ('supervision', True),
+    'timm': ('timm', True),
+    'triton': ('triton', True),
+    'torchvision': ('torchvision', True),
+    'spconv': (None, False),
+    'pytest': ('pytest', True),
+    'hypothesis': ('hypothesis', True),
+}
 TOOLS = ('nvidia-smi', 'nvcc', 'ncu', 'compute-sanitizer')
 
 

@@ -42,7 +42,8 @@ def train(kind: str, args: Any) -> dict[str, Any]:
     if kind == 'auto-scale-lr':
         expected *= cfg.train_dataloader.batch_size / cfg.auto_scale_lr.base_batch_size
     text = max(run.glob('*/*.log')).read_text()
-    lr = log['base_lr'][-1][1] if 'base_lr' in log else log['lr'][-1][1]
+    # That of the first group, which decay by layers lowers in UperNet; base_lr is not scaled with the batch.
+    lr = log['base_lr' if kind == 'sync-bn' else 'lr'][-1][1]
     return {
         'kind': kind,
         'backend': cfg.env_cfg.dist_cfg.backend,
