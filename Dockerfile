@@ -5,7 +5,8 @@ ARG BUILD_BASE=ubuntu:24.04
 
 # hadolint ignore=DL3006
 FROM ${BUILD_BASE} AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Empty: the index that pip is set to, whose torch may be one for CUDA (3 GB).
+ARG TORCH_INDEX
 ARG FORCE_CUDA=0
 ARG TORCH_CUDA_ARCH_LIST
 # Versions are those of the system, which keeps only the newest.

@@ -58,4 +58,5 @@ def install_safe_loaders(cfg: Config, allow_pickle: bool = False) -> None:
     if default_scope in ('mmdet', 'mmseg', 'mmpretrain'):
         # By name and not in the configs: MMSegInferencer looks for this very name in test pipelines.
         transforms = import_module(f'{default_scope}.registry').TRANSFORMS
+        transforms.import_from_location()  # the library's own first: it registers the name without force
         transforms.register_module('LoadImageFromFile', force=True, module=LoadCheckedImage)
