@@ -1,4 +1,4 @@
-"""Images per second and memory of the dense backbone, forward and backward, beside other implementations.
+"""Images per second and memory of the dense backbone, with or without gradients, beside other implementations.
 
 ``plain`` is the network written plainly (``plain_fcmae.py``), ``timm`` its ``features_only`` model, ``mmpretrain`` its
 ConvNeXt with ``use_grn``; NAME-compiled is NAME under torch.compile. All return the maps of the four stages; ``plain``
@@ -72,6 +72,7 @@ def benchmark(
     repeats: int,
     warmup: int,
     json: str | None = None,
+    inference: bool = False,
 ) -> None:
     """Print a table with a row for each arch, image size and implementation.
 
@@ -85,19 +86,21 @@ def benchmark(
         repeats: Timed steps of each implementation.
         warmup: Untimed steps before these.
         json: File to write rows and environment to.
+        inference: Forward alone, in evaluation mode and without gradients. A CPU keeps nothing then.
 
     Raises:
         RuntimeError: If ``plain`` and ours compute different maps.
     """
     names = installed(['mmcnv2', *(name for name in against if name != 'mmcnv2')], archs[0])
-    step = f'forward and backward, {dtype}, median of {repeats} steps'
+    what = 'forward without gradients' if inference else 'forward and backward'
+    step = f'{what}, {dtype}, median of {repeats} steps'
     table = Table(COLUMNS, json, environment=environment(device), step=step)
     for arch in archs:
         for image_size in image_sizes:
             torch.manual_seed(0)
             images = torch.randn(batch_size, 3, image_size, image_size).to(device)
             images = images.contiguous(memory_format=torch.channels_last)
-            for row in compare(arch, images, names, dtype, repeats, warmup):
+            for row in compare(arch, images, names, dtype, repeats, warmup, inference):
                 table.add(**row)
             free(device)
 
@@ -121,7 +124,13 @@ def installed(names: Sequence[str], arch: str) -> list[str]:
 
 
 def compare(
-    arch: str, images: Tensor, names: Sequence[str], dtype: str, repeats: int, warmup: int
+    arch: str,
+    images: Tensor,
+    names: Sequence[str],
+    dtype: str,
+    repeats: int,
+    warmup: int,
+    inference: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the rows of an arch on images (N, 3, H, W). Errors are those of ``benchmark``."""
     device = str(images.device)
@@ -131,7 +140,7 @@ def compare(
         model = build(name, arch)
         if name.removesuffix(COMPILED) in ('plain', 'mmcnv2'):
             model.load_state_dict(weights)
-        return Step(name, model, images, dtype)
+        return Step(name, model, images, dtype, inference)
 
     memories: dict[str, float | str] = {}
     losses: dict[str, float] = {}
@@ -168,26 +177,28 @@ def compare(
         return columns | {
             'images/s': len(images) / took,
             'mmcnv2 is faster by': took / seconds['mmcnv2'] if 'mmcnv2' in seconds else '-',
-            'MiB': kept,
-            'mmcnv2 keeps': ours_keeps / kept if isinstance(ours_keeps, float) else '-',
+            'MiB': kept or '-',
+            'mmcnv2 keeps': ours_keeps / kept if kept and isinstance(ours_keeps, float) else '-',
         }
 
     return [row(name) for name in names]
 
 
 class Step:
-    """Forward and backward of a network; calling it returns the sum of the maps' means of squares."""
+    """Forward and backward, or forward alone; calling it returns the sum of the maps' means of squares."""
 
-    def __init__(self, name: str, model: nn.Module, images: Tensor, dtype: str) -> None:
+    def __init__(self, name: str, model: nn.Module, images: Tensor, dtype: str, inference: bool = False) -> None:
         # torch's annotations lack memory_format.
         self.model = model.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model.train()  # not chained: mmpretrain's returns None
+        self.model.train(not inference)  # not chained: mmpretrain's returns None
         self.network = as_named(name, self.model)
-        self.images, self.dtype = images, dtype
+        self.images, self.dtype, self.inference = images, dtype, inference
 
     def __call__(self) -> Tensor:
-        with autocast(str(self.images.device), self.dtype):
-            loss = sum(map_.float().square().mean() for map_ in self.network(self.images))
-        loss.backward()
-        self.model.zero_grad()
-        return loss.detach()
+        with torch.inference_mode(self.inference):
+            with autocast(str(self.images.device), self.dtype):
+                loss = sum(map_.float().square().mean() for map_ in self.network(self.images))
+            if not self.inference:
+                loss.backward()
+                self.model.zero_grad()
+            return loss.detach()

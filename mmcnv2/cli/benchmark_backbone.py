@@ -1,5 +1,7 @@
 """Measure images per second and memory of the dense backbone, forward and backward, beside other implementations.
 
+With --inference, forward alone and without gradients.
+
 ``plain`` is the network written plainly (mmcnv2/benchmarks/plain_fcmae.py), ``timm`` its ``features_only`` model,
 ``mmpretrain`` its ConvNeXt with ``use_grn``; ``plain-compiled``, ``mmcnv2-compiled`` and so on are these under
 torch.compile. One that is not installed is left out with a line that says so, one that does not fit into memory costs
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=['plain', 'timm', 'mmpretrain'],
         help='other implementations (default: plain timm mmpretrain)',
     )
+    parser.add_argument('--inference', action='store_true', help='forward alone, without gradients')
     add_measuring_arguments(parser)
 
 
@@ -44,4 +47,4 @@ def run(args: argparse.Namespace) -> None:
     check_positive(args, 'batch_size')
     check_measuring_arguments(args)
     measured = args.archs, args.image_sizes, args.batch_size, args.against
-    benchmark(*measured, args.device, args.dtype, args.repeats, args.warmup, args.json)
+    benchmark(*measured, args.device, args.dtype, args.repeats, args.warmup, args.json, args.inference)

@@ -60,6 +60,22 @@ def small(monkeypatch, wrongly=False):
     return torch.randn(1, 3, 64, 64)
 
 
+def test_inference_keeps_nothing(monkeypatch):
+    """Networks are in evaluation mode, without gradients; on a CPU no memory can be told then."""
+    images, modes = small(monkeypatch), set()
+
+    def watched(arch):
+        model = backbone.plain(arch)
+        model.register_forward_hook(lambda module, *_: modes.add((module.training, torch.is_inference_mode_enabled())))
+        return model
+
+    monkeypatch.setitem(backbone.IMPLEMENTATIONS, 'timm', watched)
+    ours, other = backbone.compare('atto', images, ['mmcnv2', 'timm'], 'fp32', 1, 0, inference=True)
+    assert modes == {(False, True)}
+    assert other['mmcnv2 is faster by'] == pytest.approx(ours['images/s'] / other['images/s'])
+    assert ours['MiB'] == ours['mmcnv2 keeps'] == other['mmcnv2 keeps'] == '-'
+
+
 def test_compiled_ones_are_compared_with_themselves(monkeypatch):
     """Also where the eager one is not measured."""
     images = small(monkeypatch)
