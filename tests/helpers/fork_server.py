@@ -30,6 +30,7 @@ def start(command: list[str], output: str, errors: str, env: dict[str, str]) -> 
     if pid:
         return pid
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, os.O_WRONLY), (2, errors, os.O_WRONLY)):
         os.dup2(os.open(path, flags | (number and os.O_CREAT | os.O_APPEND)), number)
     os.environ.update(env)

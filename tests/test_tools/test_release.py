@@ -60,5 +60,6 @@ def test_another_version_in_the_changelog_is_refused(tree, heading):
 
 
 def test_make_release_calls_it(root):
+    # The tests may be started by make themselves, whose flags are in the environment.
     done = subprocess.run(['make', '-n', 'release'], cwd=root, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == '.venv/bin/python tools/release/release.py'
+    assert '.venv/bin/python tools/release/release.py' in done.stdout.splitlines()
