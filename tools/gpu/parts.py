@@ -34,6 +34,7 @@ class Part:
     commands: tuple[Command, ...]
 
 
+_ENVIRONMENT = 'python tools/gpu/environment.py --device {device} --json {json}'
 _PRETRAIN = 'python -m mmcnv2 benchmark-pretrain --device {device} --json {json} '
 _SMALL = '--archs atto --batch-sizes 2 --image-size 64 --repeats 1 --warmup 0 '
 _ALL = '--dtype bf16 --backends dense triton torch spconv spark '
@@ -61,14 +62,7 @@ PARTS = (
     Part(
         'environment',
         'The machine, and what can be imported',
-        (
-            Command(
-                'environment',
-                60,
-                'python tools/gpu/environment.py --device {device} --json {json}',
-                'python tools/gpu/environment.py --device {device} --json {json}',
-            ),
-        ),
+        (Command('environment', 60, _ENVIRONMENT, _ENVIRONMENT),),
     ),
     Part(
         'backends',

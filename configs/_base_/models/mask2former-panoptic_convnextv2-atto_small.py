@@ -1,30 +1,13 @@
-# Mask2Former for things and stuff, for two CPU cores: sizes as in mask2former_convnextv2-atto_small.py.
-_base_ = 'mask2former-panoptic_convnextv2.py'
+# Mask2Former for two CPU cores, for things and stuff: what mmdet sets for these otherwise than for things alone.
+_base_ = 'mask2former_convnextv2-atto_small.py'
 
-width = 64
-positional_encoding = dict(num_feats=width // 2)
-attention = dict(embed_dims=width)
-ffn_cfg = dict(embed_dims=width, feedforward_channels=256)
+num_stuff_classes = 53
 model = dict(
-    # Images of the checks are padded in the pipeline.
-    data_preprocessor=dict(batch_augments=None),
-    backbone=dict(arch='atto'),
+    data_preprocessor=dict(pad_seg=True),
     panoptic_head=dict(
-        in_channels=[40, 80, 160, 320],
-        feat_channels=width,
-        out_channels=width,
-        num_queries=50,
-        pixel_decoder=dict(
-            norm_cfg=dict(num_groups=8),
-            encoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn_cfg)),
-            positional_encoding=positional_encoding,
-        ),
-        positional_encoding=positional_encoding,
-        transformer_decoder=dict(
-            num_layers=3,
-            layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=ffn_cfg),
-        ),
+        num_stuff_classes=num_stuff_classes,
+        loss_cls=dict(class_weight=[1.0] * (80 + num_stuff_classes) + [0.1]),  # the last is 'no object'
     ),
-    # Points at which masks are compared: images have a quarter of the pixels.
-    train_cfg=dict(num_points=12544 // 4),
+    panoptic_fusion_head=dict(num_stuff_classes=num_stuff_classes),
+    test_cfg=dict(panoptic_on=True),
 )
