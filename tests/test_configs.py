@@ -309,9 +309,14 @@ OTHER_DETECTORS = {
     'mask2former': ('mask2former', 'mask2former_{}_8xb2-lsj-50e_coco', 50, 1e-4, 16, 0.95),
     'mask2former-panoptic': ('mask2former', 'mask2former_{}_8xb2-lsj-50e_coco-panoptic', 50, 1e-4, 16, 0.95),
 }
-OTHER_WEIGHTS = dict(tiny='convnextv2-tiny-fcmae', base='convnextv2-base-fcmae', frozen='convnext-tiny-dinov3-frozen')
+# Of each other head, of mmdet and mmseg: from FCMAE weights, and on frozen features of DINOv3.
+OTHER_WEIGHTS = {
+    (size, start): name.format(size)
+    for size in ('tiny', 'base')
+    for start, name in [('FCMAE', 'convnextv2-{}-fcmae'), ('DINOv3, frozen', 'convnext-{}-dinov3-frozen')]
+}
 OTHER_DETECTOR_NAMES = {
-    (method, start): row[1].format(weights)
+    (method, *start): row[1].format(weights)
     for method, row in OTHER_DETECTORS.items()
     for start, weights in OTHER_WEIGHTS.items()
 }
@@ -356,9 +361,9 @@ OTHER_SEGMENTERS = {
     'mask2former-semantic': '',
 }
 OTHER_SEGMENTER_NAMES = {
-    (method, backbone): f'{method}_{backbone}_8xb2-{amp}160k_ade20k-512x512'
+    (method, *start): f'{method}_{weights}_8xb2-{amp}160k_ade20k-512x512'
     for method, amp in OTHER_SEGMENTERS.items()
-    for backbone in ('convnextv2-tiny-fcmae', 'convnextv2-base-fcmae', 'convnext-base-dinov3-frozen')
+    for start, weights in OTHER_WEIGHTS.items()
 }
 each_dinov3 = pytest.mark.parametrize(('method', 'size'), [key[:2] for key in DINOV3_NAMES if not key[2]])
 
@@ -685,14 +690,34 @@ def test_detector_of_a_size(method, size):
         assert cfg[key] == base[key]
 
 
+def assert_frozen_features_of_dinov3(cfg: Config, size: str) -> None:
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.arch, backbone.frozen_stages) == ('mmcnv2.ConvNeXt', size, 4)
+    assert not backbone.get('drop_path_rate')
+    checkpoint = f'timm://convnext_{size}.dinov3_lvd1689m'
+    assert backbone.init_cfg == dict(type='mmcnv2.PretrainedConvNeXt', checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize('method', OTHER_SEGMENTERS)
+@pytest.mark.parametrize('size', ['tiny', 'base'])
+def test_frozen_backbone_of_another_segmenter(method, size):
+    """The backbone is all that differs from the recipe from FCMAE weights; the maps fit what follows them."""
+    frozen, tuned = (recipe(OTHER_SEGMENTER_NAMES[method, size, start]) for start in ('DINOv3, frozen', 'FCMAE'))
+    assert without(frozen, 'model.backbone') == without(tuned, 'model.backbone')
+    assert_frozen_features_of_dinov3(frozen, size)
+    part = frozen.model.get('neck') or frozen.model.decode_head
+    channels = SIZES[size].channels
+    assert part.in_channels in (channels, channels[-1])
+
+
 @pytest.mark.parametrize('method', OTHER_DETECTORS)
 def test_other_detector(method):
     folder, _, epochs, lr, batch, rate = OTHER_DETECTORS[method]
     cfgs = {
-        start: load(ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, start]}.py') for start in OTHER_WEIGHTS
+        start: load(ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, *start]}.py') for start in OTHER_WEIGHTS
     }
     for size in ('tiny', 'base'):
-        cfg, expected = cfgs[size], SIZES[size]
+        cfg, expected = cfgs[size, 'FCMAE'], SIZES[size]
         backbone = cfg.model.backbone
         assert (backbone.arch, backbone.drop_path_rate) == (size, expected.mask_rcnn_drop_path)
         assert backbone.init_cfg == dict(type='Pretrained', checkpoint=pretrained(size), prefix='backbone.')
@@ -711,8 +736,9 @@ def test_other_detector(method):
         assert (tuple(resize.scale), tuple(resize.ratio_range)) == ((1024, 1024), (0.1, 2.0))
         assert tuple(crop.crop_size) == tuple(cfg.model.data_preprocessor.batch_augments[0].size) == (1024, 1024)
         assert cfg.model.data_preprocessor.pad_size_divisor == 32
-    frozen, tiny = cfgs['frozen'], cfgs['tiny']
-    assert without(frozen, 'model.backbone') == without(tiny, 'model.backbone')
+        frozen = cfgs[size, 'DINOv3, frozen']
+        assert without(frozen, 'model.backbone') == without(cfg, 'model.backbone')
+        assert_frozen_features_of_dinov3(frozen, size)
     model = build(frozen)
     assert isinstance(model.backbone, ConvNeXt)
     trained = {name.split('.')[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -1024,7 +1050,7 @@ def test_other_detection_recipe_runs(method, samples, tmp_path):
     """With a shallow backbone, and otherwise as Mask R-CNN above; averaged weights (RTMDet) included."""
     size, channels = (256, 256), [64, 128, 192, 256]
     folder = OTHER_DETECTORS[method][0]
-    path = ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, "base"]}.py'
+    path = ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, "base", "FCMAE"]}.py'
     maps = channels if method == 'mask2former' else channels[1:]
     options = {
         'model.backbone.init_cfg': None,
