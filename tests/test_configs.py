@@ -294,7 +294,9 @@ FINETUNE_1K_AFTER_22K_NAMES = {
     for side, suffix in [(224, ''), (384, '-384px'), (512, '-512px')]
     if side in ((384, 512) if size == 'huge' else (224, 384))  # those of table 15
 }
-DETECTORS = [('mask-rcnn', size) for size in SIZES] + [('cascade-mask-rcnn', size) for size in ('base', 'large')]
+DETECTORS = [('mask-rcnn', size) for size in SIZES] + [
+    ('cascade-mask-rcnn', size) for size in ('tiny', 'base', 'large')
+]
 DETECTOR_NAMES = {
     (method, size): f'{method}_convnextv2-{size}-fcmae_fpn_8xb4-amp-lsj-3x_coco' for method, size in DETECTORS
 }
@@ -302,6 +304,7 @@ DETECTOR_NAMES = {
 # Mask R-CNN.
 OTHER_DETECTORS = {
     'faster-rcnn': ('faster_rcnn', 'faster-rcnn_{}_fpn_8xb4-amp-lsj-3x_coco', 36, 1e-4, 32, 0.95),
+    'cascade-mask-rcnn': ('cascade_mask_rcnn', 'cascade-mask-rcnn_{}_fpn_8xb4-amp-lsj-3x_coco', 36, 1e-4, 32, 0.95),
     'retinanet': ('retinanet', 'retinanet_{}_fpn_8xb4-amp-lsj-3x_coco', 36, 1e-4, 32, 0.95),
     'rtmdet': ('rtmdet', 'rtmdet_{}_8xb4-amp-lsj-100e_coco', 100, 2.5e-4, 32, 0.8),
     'rtmdet-ins': ('rtmdet', 'rtmdet-ins_{}_8xb4-amp-lsj-100e_coco', 100, 2.5e-4, 32, 0.8),
@@ -714,7 +717,7 @@ def test_frozen_backbone_of_another_segmenter(method, size):
 def test_other_detector(method):
     folder, _, epochs, lr, batch, rate = OTHER_DETECTORS[method]
     cfgs = {
-        start: load(ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[method, *start]}.py') for start in OTHER_WEIGHTS
+        start: load(ROOT / f'configs/{folder}/{OTHER_DETECTOR_NAMES[(method, *start)]}.py') for start in OTHER_WEIGHTS
     }
     for size in ('tiny', 'base'):
         cfg, expected = cfgs[size, 'FCMAE'], SIZES[size]

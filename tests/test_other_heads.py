@@ -16,6 +16,7 @@ CHANNELS = (16, 32, 64, 128)
 SIZE = (64, 96)
 CHECKS = {
     'Faster R-CNN': 'faster-rcnn_convnextv2-atto_fpn-small_overfit-8-images_coco',
+    'Cascade Mask R-CNN': 'cascade-mask-rcnn_convnextv2-atto_fpn-small_overfit-8-images_coco',
     'RetinaNet': 'retinanet_convnextv2-atto_fpn-small_overfit-8-images_coco',
     'RTMDet': 'rtmdet_convnextv2-atto-small_overfit-8-images_coco',
     'RTMDet-Ins': 'rtmdet-ins_convnextv2-atto-small_overfit-8-images_coco',
@@ -57,7 +58,7 @@ def batch(method):
             metainfo=dict(img_shape=SIZE, ori_shape=SIZE, scale_factor=(1.0, 1.0), batch_input_shape=SIZE)
         )
         sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([3, 5]))
-        if method in ('RTMDet-Ins', 'Mask2Former', 'Mask2Former, panoptic'):
+        if method in ('Cascade Mask R-CNN', 'RTMDet-Ins', 'Mask2Former', 'Mask2Former, panoptic'):
             sample.gt_instances.masks = BitmapMasks(masks, *SIZE)
         if method == 'Mask2Former, panoptic':
             labels = np.full(SIZE, 90)

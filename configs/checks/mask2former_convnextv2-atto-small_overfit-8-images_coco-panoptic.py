@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/schedules/overfit-8-images.py',
 ]
 
-max_iters = 1600  # 400 epochs of 8 images in batches of 2
+max_iters = 1000  # 250 epochs of 8 images in batches of 2
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 default_hooks = dict(checkpoint=dict(interval=max_iters // 4))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

@@ -6,6 +6,7 @@ dataset = dict(
     data_prefix=dict(img='coco/train2017/', seg='coco_panoptic/panoptic_train2017/'),
     indices=8,
 )
+size = (320, 320)
 load_labels = dict(type='LoadPanopticAnnotations', with_bbox=True, with_mask=True, with_seg=True)
 train_dataloader = dict(
     batch_size=2,
@@ -16,9 +17,9 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             load_labels,
-            dict(type='Resize', scale=(512, 512), keep_ratio=True),
+            dict(type='Resize', scale=size, keep_ratio=True),
             # Grey: see coco_overfit-8-images.py. 255 is no label.
-            dict(type='Pad', size=(512, 512), pad_val=dict(img=(114, 114, 114), seg=255)),
+            dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114), seg=255)),
             dict(type='PackDetInputs'),
         ],
     ),
@@ -32,7 +33,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(512, 512), keep_ratio=True),
+            dict(type='Resize', scale=size, keep_ratio=True),
             load_labels,
             dict(
                 type='PackDetInputs',
