@@ -122,6 +122,8 @@ def _parts(root: Path, options: Options) -> tuple[Path, Path | None]:
             if folder and not folder.is_dir():
                 raise InputError(f'--train, --val: {folder} is no folder')
         return folders[0], folders[1]  # type: ignore[return-value]
+    if options.val:
+        raise InputError('--val goes with --train: name the folder of the images to train on, too')
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
     train = [name for name in names if name.lower() in ('train', 'training')]

@@ -151,6 +151,10 @@ def look_at_coco(path: str, options: Options) -> Detection:
         InputError: If files are missing, ambiguous or of no use; says what was found and what to name.
     """
     if os.path.isfile(path):
+        if options.train:
+            raise InputError(
+                f'--train {options.train}: {path} is an annotation file already; with --train, give a folder'
+            )
         root, train_file, val_file = Path(path).absolute().parent, Path(path).absolute(), None
         if options.val:
             val_file = _named(root, options.val, '--val')

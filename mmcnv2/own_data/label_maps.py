@@ -92,7 +92,7 @@ def look_at_label_maps(path: str, options: Options) -> LabelMaps:
     """
     root = data_folder(path)
     seen: list[str] = []
-    pairs = _named_pairs(root, options) if options.labels else _find_pairs(root)
+    pairs = _named_pairs(root, options) if options.images or options.labels else _find_pairs(root)
     pairs, image_suffix, label_suffix = _one_suffix(root, pairs, seen)
     train = [pair for pair, part in pairs if part == 'train']
     val = [pair for pair, part in pairs if part == 'val']
@@ -124,8 +124,10 @@ def look_at_label_maps(path: str, options: Options) -> LabelMaps:
 
 def _named_pairs(root: Path, options: Options) -> list[tuple[tuple[str, str], str]]:
     """Return the pairs of the folders that the user named, each with its part."""
-    if not options.images or len(options.images) != len(options.labels):
-        raise InputError('--labels needs as many folders as --images: of training, and maybe of validation')
+    if len(options.images) != len(options.labels):
+        raise InputError(
+            '--images and --labels need as many folders as each other: of training, and maybe of validation'
+        )
     pairs = []
     for part, images, labels in zip(('train', 'val'), options.images, options.labels, strict=False):
         folders = [root / name if (root / name).is_dir() else Path(name).absolute() for name in (images, labels)]

@@ -7,6 +7,15 @@ import numpy as np
 
 #: Kinds of data, each with a module of this package. (VOC's and YOLO's are COCO's once they are converted.)
 KINDS = ('coco', 'voc', 'yolo', 'label_maps', 'classes', 'images')
+#: Of the options that say what is where in the data, those that a kind takes.
+TAKEN = dict(
+    coco=('train', 'val', 'images'),
+    voc=(),
+    yolo=('train', 'val', 'classes'),
+    label_maps=('images', 'labels', 'classes'),
+    classes=('train', 'val'),
+    images=(),
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .coco import Detection, as_json, look_at_coco
 from .images import grey_statistics, look_at_headers
 from .label_maps import look_at_label_maps
 from .network import Network, choose_network
-from .plan import KINDS, Options, Plan
+from .plan import KINDS, TAKEN, Options, Plan
 from .schedule import Schedule, finetuning, pretraining, side
 from .unlabelled import look_at_images
 from .voc import look_at_voc
@@ -44,6 +44,12 @@ def plan_config(kind: str, path: str, options: Options) -> Plan:
     """
     if options.image_size is not None and (options.image_size <= 0 or options.image_size % 32):
         raise InputError(f'--image-size must be divisible by 32, got {options.image_size}')
+    if kind not in KINDS:
+        raise InputError(f'the kind of data must be one of {", ".join(KINDS)}, got {kind!r}')
+    for name in ('train', 'val', 'images', 'labels', 'classes'):
+        if getattr(options, name) and name not in TAKEN[kind]:
+            taken = ', '.join(f'--{taken}' for taken in TAKEN[kind])
+            raise InputError(f'--{name} is not for {kind} data, {f"which take {taken}" if taken else "all is found"}')
     network = choose_network(options.checkpoint, options.arch)
     if kind == 'label_maps':
         return _label_maps(path, options, network)
@@ -51,8 +57,6 @@ def plan_config(kind: str, path: str, options: Options) -> Plan:
         return _classes(path, options, network)
     if kind == 'images':
         return _images(path, options, network)
-    if kind not in _DETECTION:
-        raise InputError(f'the kind of data must be one of {", ".join(KINDS)}, got {kind!r}')
     return _detection(kind, _DETECTION[kind](path, options), options, network)
 
 

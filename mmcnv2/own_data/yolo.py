@@ -37,10 +37,6 @@ def look_at_yolo(path: str, options: Options) -> Detection:
     Raises:
         InputError: If there are no images or labels, or a line cannot be read; names file and line.
     """
-    if options.images or options.labels:
-        raise InputError(
-            "--images, --labels: folders of YOLO's images are named with --train and --val; labels are found by them"
-        )
     data = _read_description(path)
     names = [*options.classes] or data.names or _listed_classes(data.root)
     if not names:

@@ -101,6 +101,45 @@ def test_broken_label_maps(tmp_path, monkeypatch):
     assert 'it has images in images. Name them: --images FOLDER --labels FOLDER' in said()
 
 
+# ---- options ----
+
+
+@pytest.mark.parametrize(
+    ('kind', 'taken'),
+    [
+        ('coco', '--train, --val, --images'),
+        ('voc', ''),
+        ('yolo', '--train, --val, --classes'),
+        ('label_maps', '--images, --labels, --classes'),
+        ('classes', '--train, --val'),
+        ('images', ''),
+    ],
+)
+def test_options_of_other_kinds_are_refused(tmp_path, monkeypatch, kind, taken):
+    """None is ignored in silence."""
+    monkeypatch.chdir(tmp_path)
+    for option in ('--train', '--val', '--images', '--labels', '--classes'):
+        error = refusal('init', kind, 'data', '--out', 'mine.py', option, 'x')
+        if option in taken:
+            assert 'is not for' not in error
+        else:
+            assert error.endswith(
+                f'{option} is not for {kind} data, {f"which take {taken}" if taken else "all is found"}'
+            )
+
+
+def test_options_that_go_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / 'data', ['a', 'b'], number=2)
+    (tmp_path / 'a.json').write_text('{}')
+    assert '--val goes with --train' in refusal('init', 'classes', 'data', '--out', 'mine.py', '--val', 'b')
+    error = refusal('init', 'label_maps', 'data', '--out', 'mine.py', '--images', 'a')
+    assert '--images and --labels need as many folders as each other' in error
+    assert 'is an annotation file already' in refusal(
+        'init', 'coco', 'a.json', '--out', 'mine.py', '--train', 'a.json'
+    )
+
+
 # ---- class folders ----
 
 

@@ -220,12 +220,6 @@ def test_descriptions_that_cannot_be_used(data, tmp_path, monkeypatch, text, mes
     assert message in refusal('init', 'yolo', 'data', '--out', 'mine.py')
 
 
-def test_options_of_other_kinds_are_refused(data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    error = refusal('init', 'yolo', 'data', '--out', 'mine.py', '--images', 'images/train')
-    assert '--images, --labels: folders of YOLO' in error and '--train and --val' in error
-
-
 def test_two_descriptions_are_asked_about(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (data / 'data.yaml').rename(data / 'a.yaml')
