@@ -6,7 +6,7 @@ from typing import Any
 
 from mmcnv2.recipes import config_of_work_dir
 from mmcnv2.resuming import newest_whole_checkpoint
-from mmcnv2.utils.errors import InputError, MissingFileError
+from mmcnv2.utils.errors import ConfigError, InputError, MissingFileError
 from mmcnv2.utils.hub import is_hub
 
 from .predictor import Predictor, is_onnx
@@ -40,7 +40,10 @@ def _of_work_dir(what: str, given: str, allow_pickle: bool) -> tuple[str, str]:
         raise MissingFileError(
             f'{what} {given}: no such work dir; give one (make quickstart makes some), or a config and a checkpoint'
         )
-    checkpoint = newest_whole_checkpoint(given, allow_pickle=allow_pickle)
+    try:
+        checkpoint = newest_whole_checkpoint(given, allow_pickle=allow_pickle)
+    except ConfigError as error:
+        raise ConfigError(f'{what} {given}: {error}. Give a config and a good checkpoint') from error
     if checkpoint is None:
         raise MissingFileError(f'{what} {given} has no checkpoint (epoch_*.pth or iter_*.pth)')
     return str(config_of_work_dir(Path(given))), checkpoint

@@ -22,7 +22,12 @@ def newest_of(cfg: Config, allow_pickle: bool = False) -> str | None:
     folders = [cfg.work_dir]
     if out_dir := ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir'):
         folders.append(str(Path(out_dir, Path(cfg.work_dir).name)))  # as MMEngine does it
-    return newest_whole_checkpoint(*folders, allow_pickle=allow_pickle)
+    try:
+        return newest_whole_checkpoint(*folders, allow_pickle=allow_pickle)
+    except ConfigError as error:
+        raise ConfigError(
+            f'--resume: {error}. Name a good one with --resume PATH, or start again with another --work-dir'
+        ) from error
 
 
 def newest_whole_checkpoint(*folders: str, allow_pickle: bool = False) -> str | None:
@@ -58,10 +63,7 @@ def newest_whole_checkpoint(*folders: str, allow_pickle: bool = False) -> str | 
             _check_checksums(path)
             return str(path)
     if paths:
-        raise ConfigError(
-            f'--resume: all checkpoints in {" and ".join(folders)} are {problems}. Name a good one with --resume '
-            'PATH, or start again with another --work-dir'
-        )
+        raise ConfigError(f'all checkpoints in {" and ".join(folders)} are {problems}')
     return None
 
 

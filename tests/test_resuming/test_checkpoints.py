@@ -9,6 +9,7 @@ from helpers.small_run import build_runner, differences
 from helpers.training import load
 from mmengine.config import Config
 
+from mmcnv2.inference.loading import load_predictor
 from mmcnv2.models.weights.reading import load_checkpoint
 from mmcnv2.resuming import newest_of, newest_whole_checkpoint
 from mmcnv2.utils.errors import ConfigError
@@ -58,8 +59,13 @@ def test_damaged_ones_are_left_out(damage, tmp_path):
 def test_all_damaged(tmp_path):
     for name in ('epoch_1.pth', 'epoch_2.pth'):
         (tmp_path / name).write_bytes(b'x')
-    with pytest.raises(ConfigError, match=r'all checkpoints in .* are damaged: .*epoch_1.*Name a good one'):
+    with pytest.raises(ConfigError, match=r'^all checkpoints in .* are damaged: .*epoch_1'):
         newest_whole_checkpoint(str(tmp_path))
+    # What to do depends on who asks.
+    with pytest.raises(ConfigError, match=r'^--resume: all .* Name a good one with --resume PATH'):
+        newest_of(Config(dict(work_dir=str(tmp_path))))
+    with pytest.raises(ConfigError, match=r'^--detector .*: all .* Give a config and a good checkpoint'):
+        load_predictor('--detector', [str(tmp_path)])
 
 
 def test_a_checkpoint_that_could_run_code_is_refused_and_not_called_damaged(tmp_path):
