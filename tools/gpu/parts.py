@@ -156,6 +156,15 @@ PARTS = (
                 '--dtype bf16 --backends dense triton torch',
                 f'python -m mmcnv2 profile-pretrain --device {{device}} --json {{json}} {_SMALL}--backends torch',
             ),
+            # No JSON: ncu runs every kernel several times, and the times that the script takes mean nothing then.
+            Command(
+                'ncu',
+                180,
+                'ncu --kernel-name regex:_conv_kernel|_weight_gradient_kernel --section SpeedOfLight '
+                '--section MemoryWorkloadAnalysis --section Occupancy --section WarpStateStats '
+                'python tools/gpu/bandwidth.py --device {device} --repeats 1',
+                None,
+            ),
         ),
     ),
     Part(
