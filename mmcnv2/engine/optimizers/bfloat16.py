@@ -16,16 +16,19 @@ from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.processor import describe_processor, multiplies_bfloat16
 from mmcnv2.utils.unwrapping import unwrapped
 
-_PARTS = ('backbone', 'neck')
+# Parts whose forward() is layers alone: losses, boxes and samples come after it, and stay in float32.
+_PARTS = ('backbone', 'neck', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
 
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
     """Mixed precision on a CPU: a training step computes in bfloat16 by autocast, and weights stay in float32.
 
-    FCMAE computes in bfloat16 as a whole. Of other models the ``backbone`` and the ``neck`` do, and return float32:
-    mmcv's operators for the CPU, RoIAlign among them, do not know bfloat16. bfloat16 has the range of float32, so no
-    loss is scaled, and the optimizer's state is that of ``OptimWrapper``.
+    FCMAE computes in bfloat16 as a whole. Of other models the backbone, the neck and the layers of the heads do
+    (``rpn_head``, ``bbox_head``, ``mask_head``, ``decode_head``, ``auxiliary_head``, those of ``roi_head`` too), and
+    return float32, in which boxes, samples and losses are computed. A part that contains an operator of mmcv, such as
+    deformable attention, stays in float32, as RoIAlign does: mmcv's operators for the CPU do not know bfloat16.
+    bfloat16 has the range of float32, so no loss is scaled, and the optimizer's state is that of ``OptimWrapper``.
 
     It works on any CPU. One that does not multiply in bfloat16 takes longer than in float32, which the log says.
 
@@ -34,7 +37,7 @@ class BFloat16OptimWrapper(OptimWrapper):
         **kwargs: See MMEngine's ``OptimWrapper``.
 
     Raises:
-        ValueError: If there is a GPU or, in a training step, the model has neither a ``backbone`` nor a ``neck``.
+        ValueError: If there is a GPU or, in a training step, the model has no part that computes in bfloat16.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,13 +68,23 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 
 def _parts(model: nn.Module) -> list[nn.Module]:
-    parts = [part for part in (getattr(model, name, None) for name in _PARTS) if isinstance(part, nn.Module)]
+    parts = []
+    for owner in (model, getattr(model, 'roi_head', None)):
+        for part in (getattr(owner, name, None) for name in _PARTS):
+            parts.extend(part if isinstance(part, nn.ModuleList) else [part])
+    parts = [part for part in parts if isinstance(part, nn.Module) and not _has_operators_of_mmcv(part)]
     if not parts:
         raise ConfigError(
-            f'BFloat16OptimWrapper computes the {" and the ".join(_PARTS)} of a model in bfloat16, and '
-            f'{type(model).__name__} has neither: set optim_wrapper.type=OptimWrapper, which trains it in float32'
+            f'BFloat16OptimWrapper computes the parts of a model ({", ".join(_PARTS)}) in bfloat16, and '
+            f'{type(model).__name__} has none without operators of mmcv: set optim_wrapper.type=OptimWrapper, which '
+            'trains it in float32'
         )
     return parts
+
+
+def _has_operators_of_mmcv(part: nn.Module) -> bool:
+    classes = (class_ for module in part.modules() for class_ in type(module).__mro__)
+    return any(class_.__module__.startswith('mmcv.ops') for class_ in classes)
 
 
 @contextmanager

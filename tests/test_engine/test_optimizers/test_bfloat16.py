@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from helpers.models import build_fcmae, case, error
-from mmcv.ops import RoIAlign
+from mmcv.ops import DeformConv2dPack, RoIAlign
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
@@ -73,26 +73,36 @@ def step(model, data):
     return loss.detach(), torch.cat([p.grad.flatten() for p in model.backbone.parameters() if p.grad is not None])
 
 
-def test_backbone_and_neck_of_others_compute_in_bfloat16(downstream, monkeypatch):
-    """RoIAlign and heads get float32."""
+def test_layers_of_others_compute_in_bfloat16(downstream, monkeypatch):
+    """Those of the backbone, the neck and the heads. RoIAlign and the losses get float32."""
     model, data = downstream
-    seen, pooled = [], []
+    seen, pooled, dtypes = [], [], {}
     roi_align = RoIAlign.forward
     monkeypatch.setattr(
         RoIAlign,
         'forward',
         lambda self, x, rois: pooled.append(x.dtype) or roi_align(self, x, rois),
     )
-    norm = model.backbone.stages[3][1].norm
-    norm.register_forward_hook(lambda _module, args, _output: seen.append(args[0].dtype))
     watch(model.backbone, seen)
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):  # modules that are called; blocks call functions
+            module.register_forward_hook(
+                lambda _module, _args, x, name=name: dtypes.setdefault(name, set()).add(x.dtype)
+            )
+        elif 'loss_' in name:
+            module.register_forward_hook(lambda _module, args, _loss, name=name: dtypes[name].add(args[0].dtype))
+            dtypes[name] = set()
     expected, gradients = step(model, data)
-    assert seen[0] == torch.float32
+    assert set.union(*dtypes.values()) == {torch.float32}
+    names = set(dtypes)
+    dtypes.update((name, set()) for name in dtypes)
     seen.clear()
     with wrapper(model).optim_context(model):
         loss, actual = step(model, data)
-    assert seen[0] == torch.bfloat16, 'within the backbone'
-    assert all(map_.dtype == torch.float32 for map_ in seen[1][1]), 'what it returns'
+    losses = {name for name in names if 'loss_' in name}
+    assert set.union(*(dtypes[name] for name in losses)) == {torch.float32}
+    assert {name for name in names - losses if dtypes[name] != {torch.bfloat16}} == set()
+    assert all(map_.dtype == torch.float32 for map_ in seen[0][1]), 'what the backbone returns'
     assert set(pooled) <= {torch.float32}
     assert torch.isfinite(loss)
     assert error(loss, expected) < 2e-2
@@ -146,9 +156,26 @@ def test_a_forward_of_the_instance_is_given_back():
     assert model.backbone.forward is own
 
 
-def test_a_model_without_parts_is_refused():
-    model = Model()
-    message = 'computes the backbone and the neck of a model in bfloat16, and Model has neither'
+def test_which_parts_of_a_detector():
+    """The heads of a cascade one by one, and none that contains an operator of mmcv."""
+    head = nn.Sequential(nn.Conv2d(4, 4, 1), DeformConv2dPack(4, 4, 3))
+    model = Model(backbone=nn.Linear(4, 4), neck=head, rpn_head=nn.Linear(4, 4), roi_head=nn.Module())
+    model.roi_head.bbox_head = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    model.roi_head.mask_head = head
+    parts = [model.backbone, model.rpn_head, *model.roi_head.bbox_head]
+    x = torch.rand(3, 4)
+    expected = [part(x) for part in parts]
+    with wrapper(model).optim_context(model):
+        changed = [module for module in model.modules() if 'forward' in vars(module)]
+        for part, output in zip(parts, expected, strict=True):
+            assert 0 < error(part(x), output) < 1e-2, 'rounded to bfloat16 on the way'
+    assert set(changed) == set(parts)
+
+
+@pytest.mark.parametrize('parts', [{}, {'backbone': DeformConv2dPack(4, 4, 3)}])
+def test_a_model_without_parts_is_refused(parts):
+    model = Model(**parts)
+    message = 'backbone, neck, .* in bfloat16, and Model has none without operators of mmcv'
     with pytest.raises(ConfigError, match=message), wrapper(model).optim_context(model):
         pass
 
