@@ -1,6 +1,6 @@
 """The main job on the built-in toy scenes: pre-train, transfer to Mask R-CNN and UperNet, compare, report.
 
-python tools/quickstart.py [--quick] [--seed 0] [--work-dir work_dirs/quickstart]
+python tools/quickstart.py [--quick] [--checkpoint FILE] [--seed 0] [--work-dir work_dirs/quickstart]
 
 Each training is a run of tools/train.py; its log, checkpoints and config are in the work dir. Two run at a time where
 there are two cores: a second thread makes trainings this small little faster.
@@ -45,8 +45,9 @@ METRICS = {
 TITLES = {'mask-rcnn': 'Mask R-CNN', 'upernet': 'UperNet'}
 SCALES = {'mask-rcnn': 100, 'upernet': 1}  # to percent: mmdet reports AP as a fraction, mmseg mIoU in percent
 STARTS = {'from scratch': 'scratch', 'from FCMAE': 'fcmae'}
+GIVEN = {'from --checkpoint': 'checkpoint'}  # one more start, with that option
 # What suits a start: learning rates were tuned for each by itself (docs/start/quickstart.md).
-TUNED = {('upernet', 'fcmae'): {'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.3}}
+PRETRAINED = {'upernet': {'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.3}}
 SHOWN_SECONDS = 15  # a line of progress at least this often
 ZOOM = 2  # of the pictures
 NUM_PICTURES = 6
@@ -91,6 +92,7 @@ class Plan:
 
     ``data_root`` is the folder of the toy scenes, ``scenes`` how many, ``lengths`` the epochs or iterations of the
     trainings, ``seconds`` what each step takes on two cores, ``seed`` that of all trainings; the scenes stay the same.
+    ``checkpoint`` is one that was pre-trained before, to start from as well.
     """
 
     data_root: Path
@@ -98,6 +100,11 @@ class Plan:
     lengths: dict[str, int]
     seconds: dict[str, float]
     seed: int = 0
+    checkpoint: str | None = None
+
+    @property
+    def starts(self) -> dict[str, str]:
+        return STARTS if self.checkpoint is None else STARTS | GIVEN
 
 
 @functools.cache
@@ -145,12 +152,14 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
             options['custom_hooks.1.interval'] = end  # of the pictures of reconstructions
         else:
             options['train_cfg.val_interval'] = end // 4
-    if start == 'fcmae':
-        after = 'fcmae'
-        checkpoint = work_dir / f'fcmae/epoch_{plan.lengths["fcmae"]}.pth'
+    if start in ('fcmae', 'checkpoint'):
+        checkpoint: str | Path | None = plan.checkpoint
+        if start == 'fcmae':
+            after = 'fcmae'
+            checkpoint = work_dir / f'fcmae/epoch_{plan.lengths["fcmae"]}.pth'
         init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
         options |= {f'model.backbone.init_cfg.{key}': value for key, value in init_cfg.items()}
-        options |= TUNED.get((task, start), {})
+        options |= PRETRAINED.get(task, {})
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(CONFIGS[task]), '--work-dir', str(work_dir / name)]
     if pre_training and multiplies_bfloat16():
         command.append('--amp')
@@ -162,7 +171,7 @@ def all_steps(plan: Plan, work_dir: Path) -> list[Step]:
     """The job, in an order in which every step comes after those that it waits for."""
     make = [sys.executable, str(ROOT / 'tools/dataset_tools/make_toy_scenes.py'), '--out', str(plan.data_root)]
     make += [part for split, number in plan.scenes.items() for part in (f'--num-{split}', str(number))]
-    trainings = [('fcmae', ''), *((task, start) for start in STARTS.values() for task in METRICS)]
+    trainings = [('fcmae', ''), *((task, start) for start in plan.starts.values() for task in METRICS)]
     return [
         Step('toy_scenes', make, plan.seconds['toy_scenes']),
         *(training(task, start, plan, work_dir) for task, start in trainings),
@@ -263,11 +272,11 @@ def last_checkpoint(run_dir: Path) -> Path:
     return Path((run_dir / 'last_checkpoint').read_text().strip())
 
 
-def draw_pictures(work_dir: Path, data_root: Path) -> None:
+def draw_pictures(work_dir: Path, data_root: Path, starts: dict[str, str]) -> None:
     """Draw the pictures of the finished job and write them to its work dir."""
     images = sorted((data_root / 'val').iterdir())[:NUM_PICTURES]
-    detectors = {title: work_dir / f'mask-rcnn_{start}' for title, start in STARTS.items()}
-    segmenters = {title: work_dir / f'upernet_{start}' for title, start in STARTS.items()}
+    detectors = {title: work_dir / f'mask-rcnn_{start}' for title, start in starts.items()}
+    segmenters = {title: work_dir / f'upernet_{start}' for title, start in starts.items()}
     epoch = last_checkpoint(work_dir / 'fcmae').stem
     pictures = {
         'overview.png': draw_overview(work_dir, data_root, images[:NUM_OVERVIEW]),
@@ -277,18 +286,18 @@ def draw_pictures(work_dir: Path, data_root: Path) -> None:
     }
     for name, picture in pictures.items():
         Image.fromarray(picture).save(work_dir / name, optimize=True)
-    plot_curves(work_dir).savefig(work_dir / 'curves.png', dpi=110)
+    plot_curves(work_dir, starts).savefig(work_dir / 'curves.png', dpi=110)
 
 
-def plot_curves(work_dir: Path) -> Figure:
-    """Plot the loss of the pre-training, and each score over the iterations from both starts."""
+def plot_curves(work_dir: Path, starts: dict[str, str]) -> Figure:
+    """Plot the loss of the pre-training, and each score over the iterations from every start."""
     panels = [(task, name, key) for task, metrics in METRICS.items() for name, key in metrics.items()]
     figure = Figure(figsize=(3.2 * (1 + len(panels)), 2.8), layout='constrained')
     loss, *scores = figure.subplots(1, 1 + len(panels))
     loss.plot(*zip(*read_log(work_dir / 'fcmae').training['loss'], strict=True), color='tab:green')
     loss.set(title='FCMAE: loss', xlabel='iteration')
     for axes, (task, name, key) in zip(scores, panels, strict=True):
-        for title, start in STARTS.items():
+        for title, start in starts.items():
             steps, values = zip(*read_log(work_dir / f'{task}_{start}').validation[key], strict=True)
             axes.plot(steps, [value * SCALES[task] for value in values], marker='o', label=title)
         axes.set(title=f'{TITLES[task]}: {name}', xlabel='iteration', ylim=(0, None))
@@ -394,21 +403,22 @@ def draw(path: Path, masks: list[np.ndarray], labels: list[int], texts: list[str
     return draw_instances(read_image(path), np.array([enlarge(mask) for mask in masks]), labels, texts)
 
 
-def write_report(work_dir: Path, steps: list[Step], minutes: float) -> str:
+def write_report(work_dir: Path, plan: Plan, steps: list[Step], minutes: float) -> str:
     """Write ``report.md`` beside the pictures.
 
     Args:
         work_dir: That of the finished job.
+        plan: Its plan.
         steps: Its steps.
         minutes: How long it took; less than the sum of its steps where two ran at a time.
 
     Returns:
         The tables of the report.
     """
-    lines = [f'| | {" | ".join(STARTS)} |', '| --- | --- | --- |']
+    lines = [f'| | {" | ".join(plan.starts)} |', f'| ---{" | ---" * len(plan.starts)} |']
     for task, metrics in METRICS.items():
         for name, key in metrics.items():
-            curves = [read_log(work_dir / f'{task}_{start}').validation[key] for start in STARTS.values()]
+            curves = [read_log(work_dir / f'{task}_{start}').validation[key] for start in plan.starts.values()]
             values = [curve[-1][1] * SCALES[task] for curve in curves]
             lines.append(f'| {TITLES[task]} {name} | ' + ' | '.join(f'{value:.1f}' for value in values) + ' |')
     lines += ['', '| step | time |', '| --- | --- |']
@@ -420,6 +430,8 @@ def write_report(work_dir: Path, steps: list[Step], minutes: float) -> str:
         'FCMAE pre-training of ConvNeXt V2 atto on unlabelled toy scenes, then Mask R-CNN and UperNet, each trained '
         'from scratch and from the FCMAE checkpoint with the same budget and seed. Evaluated on the val split.'
     )
+    if plan.checkpoint is not None:
+        about += f' The last column starts from `{plan.checkpoint}`, which was pre-trained before.'
     precision = 'bfloat16' if multiplies_bfloat16() else 'float32'
     machine = f'pre-training in {precision}, the rest in float32; {describe_processor()}; torch {torch.__version__}'
     (work_dir / 'report.md').write_text(f'# Quickstart\n\n{about}\n\n{tables}\n\n{machine}\n\n{pictures}\n')
@@ -433,9 +445,20 @@ def main() -> None:
     )
     parser.add_argument('--seed', type=int, default=0, help='of all trainings; the scenes stay the same (default: 0)')
     parser.add_argument('--quick', action='store_true', help='all steps in 3.5 minutes; nothing learns much')
+    parser.add_argument(
+        '--checkpoint',
+        metavar='FILE',
+        help='also start both trainings from this checkpoint of a longer FCMAE pre-training of atto, e.g. of '
+        'configs/toy/fcmae_convnextv2-atto_90e_toy-scenes.py, or from hf://owner/name',
+    )
     args = parser.parse_args()
     plan = quick_plan() if args.quick else whole_plan()
     plan.seed = args.seed
+    plan.checkpoint = args.checkpoint
+    if args.checkpoint and '://' not in args.checkpoint:  # the trainings run in another folder
+        if not Path(args.checkpoint).is_file():
+            parser.error(f'--checkpoint {args.checkpoint} does not exist')
+        plan.checkpoint = str(Path(args.checkpoint).resolve())
     name = 'quickstart' + '_quick' * args.quick + f'_seed{args.seed}' * (args.seed != 0)
     work_dir = (args.work_dir or ROOT / f'work_dirs/{name}').resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -453,8 +476,8 @@ def main() -> None:
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        draw_pictures(work_dir, plan.data_root)
-    tables = write_report(work_dir, job.steps, minutes)
+        draw_pictures(work_dir, plan.data_root, plan.starts)
+    tables = write_report(work_dir, plan, job.steps, minutes)
     print(f'\n{tables}\n\nreport, pictures and curves: {work_dir}/report.md')
 
 

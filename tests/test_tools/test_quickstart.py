@@ -42,7 +42,7 @@ def finished(tmp_path):
 
 def test_report_compares_the_last_values(quickstart, finished):
     steps = [quickstart.Step('fcmae', [], 0, seconds=90.4), quickstart.Step('upernet_fcmae', [], 0, seconds=29.6)]
-    tables = quickstart.write_report(finished, steps, minutes=1.55)
+    tables = quickstart.write_report(finished, quickstart.whole_plan(), steps, minutes=1.55)
     assert '| Mask R-CNN box AP | 10.0 | 15.0 |' in tables
     assert '| Mask R-CNN mask AP | 20.0 | 25.0 |' in tables
     assert '| UperNet mIoU | 30.0 | 31.3 |' in tables
@@ -52,7 +52,7 @@ def test_report_compares_the_last_values(quickstart, finished):
 
 
 def test_curves_are_those_of_the_logs(quickstart, finished):
-    loss, box, mask, miou = quickstart.plot_curves(finished).axes
+    loss, box, mask, miou = quickstart.plot_curves(finished, quickstart.STARTS).axes
     assert loss.lines[0].get_xydata().tolist() == [[10, 1.0], [20, 0.6]]
     assert [line.get_xydata().tolist() for line in box.lines] == [[[4, 5], [8, 10]], [[4, 5], [8, 15]]]
     assert [line.get_label() for line in box.lines] == ['from scratch', 'from FCMAE']
@@ -116,7 +116,7 @@ def test_bfloat16_where_the_processor_multiplies_in_it(quickstart, tmp_path, mon
     for task in quickstart.CONFIGS:
         step = quickstart.training(task, 'scratch', quickstart.whole_plan(), tmp_path)
         assert ('--amp' in step.command) == (bfloat16 and task == 'fcmae')
-    quickstart.write_report(tmp_path, [], minutes=0)
+    quickstart.write_report(tmp_path, quickstart.whole_plan(), [], minutes=0)
     precision = 'bfloat16' if bfloat16 else 'float32'
     expected = f'pre-training in {precision}, the rest in float32; {quickstart.describe_processor()}; torch '
     assert expected in (tmp_path / 'report.md').read_text()
@@ -146,6 +146,37 @@ def test_trainings_from_fcmae_name_the_checkpoint(quickstart, tmp_path):
         'model.backbone.init_cfg.prefix': 'backbone.',
         'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': '0.3',
     }
+
+
+def test_a_checkpoint_is_one_more_start(quickstart, finished, tmp_path):
+    """Its trainings wait for the scenes alone, and have the options of those from FCMAE. Tables and curves have it."""
+    plan = quickstart.whole_plan()
+    plan.checkpoint = '/weights/epoch_90.pth'
+    steps = {step.name: step for step in quickstart.all_steps(plan, tmp_path)}
+    assert list(steps)[-2:] == ['mask-rcnn_checkpoint', 'upernet_checkpoint']
+    for task in quickstart.METRICS:
+        given, pretrained = steps[f'{task}_checkpoint'], steps[f'{task}_fcmae']
+        assert given.after == ('toy_scenes',)
+        checkpoint = {'model.backbone.init_cfg.checkpoint': '/weights/epoch_90.pth'}
+        assert options(given) == options(pretrained) | checkpoint
+    write_scalars(finished / 'upernet_checkpoint', {'loss': 1.0, 'iter': 8}, {'mIoU': 40.0, 'step': 0})
+    late = {'coco/bbox_mAP': 0.3, 'coco/segm_mAP': 0.4, 'step': 0}
+    write_scalars(finished / 'mask-rcnn_checkpoint', {'loss': 1.0, 'iter': 8}, late)
+    tables = quickstart.write_report(finished, plan, [], minutes=1)
+    assert '| | from scratch | from FCMAE | from --checkpoint |\n| --- | --- | --- | --- |' in tables
+    assert '| UperNet mIoU | 30.0 | 31.3 | 40.0 |' in tables
+    assert '/weights/epoch_90.pth' in (finished / 'report.md').read_text()
+    *_, miou = quickstart.plot_curves(finished, plan.starts).axes
+    assert [line.get_xydata().tolist() for line in miou.lines] == [[[8, 30]], [[8, 31.26]], [[8, 40]]]
+
+
+def test_a_checkpoint_that_is_not_there(root, tmp_path):
+    """It is refused before anything runs."""
+    work_dir = tmp_path / 'job'
+    arguments = ('--checkpoint', 'none.pth', '--work-dir', work_dir)
+    done = run(root, sys.executable, 'tools/quickstart.py', *arguments)
+    assert done.returncode == 2 and done.stderr.endswith('error: --checkpoint none.pth does not exist\n')
+    assert not work_dir.exists()
 
 
 def test_quick_shortens_everything(quickstart, tmp_path):
