@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--checkpoint', help='weights to start from, whose network is taken: path, URL, hf://owner/name, timm://NAME'
     )
-    parser.add_argument('--arch', default='atto', help='size of the network without a checkpoint (default: atto)')
+    parser.add_argument('--arch', help='size of the network without a checkpoint (default: atto)')
     parser.add_argument('--image-size', type=int, help='side in pixels (default: one that suits the images)')
     parser.add_argument(
         '--train',

@@ -37,16 +37,19 @@ class Network:
         return self.channels[0] <= ARCHITECTURES['nano']['channels'][0]
 
 
-def choose_network(checkpoint: str | None, arch: str) -> Network:
-    """Return the network of a checkpoint, or without one that of a size.
+def choose_network(checkpoint: str | None, arch: str | None) -> Network:
+    """Return the network of a checkpoint, or without one that of a size, atto if none is named.
 
     Raises:
-        InputError: If there is no such size or file, or no ConvNeXt in the file.
+        InputError: If there is no such size or file, or no ConvNeXt in the file, or both are given.
     """
     if checkpoint is None:
+        arch = arch or 'atto'
         if arch not in ARCHITECTURES:
             raise InputError(f'--arch must be one of {", ".join(ARCHITECTURES)}, got {arch!r}')
         return Network('ConvNeXtV2', arch, ARCHITECTURES[arch]['channels'])
+    if arch is not None:
+        raise InputError(f'--checkpoint {checkpoint} has its size: leave out --arch {arch}, or the checkpoint')
     if '://' not in checkpoint:
         if not Path(checkpoint).is_file():
             raise MissingFileError(f'--checkpoint {checkpoint}: no such file; give a path, a URL, or timm://NAME')

@@ -25,7 +25,7 @@ class Options:
     Attributes:
         out: The config to write. Other files lie beside it, with names that begin like its own.
         checkpoint: Weights to start from: path, URL, ``hf://owner/name`` or ``timm://NAME``; None: random weights.
-        arch: Size of the network without a checkpoint, which has its own.
+        arch: Size of the network without a checkpoint, which has its own; None: atto.
         image_size: Side in pixels, divisible by 32; None: one that suits the images.
         train: Annotation file (YOLO: list of images) or folder of the training part, relative to the data or not.
         val: Likewise for validation.
@@ -36,7 +36,7 @@ class Options:
 
     out: Path
     checkpoint: str | None = None
-    arch: str = 'atto'
+    arch: str | None = None
     image_size: int | None = None
     train: str | None = None
     val: str | None = None

@@ -226,6 +226,8 @@ def test_no_images(tmp_path, monkeypatch):
     assert 'No images in ' in refusal('init', 'images', 'data', '--out', 'mine.py')
     (tmp_path / 'data/a.png').write_bytes(b'no image')
     assert 'none of 1 images can be read' in refusal('init', 'images', 'data', '--out', 'mine.py')
+    arguments = ('init', 'images', 'data', '--out', 'mine.py', '--checkpoint', 'a.pth', '--arch', 'atto')
+    assert '--checkpoint a.pth has its size: leave out --arch atto, or the checkpoint' in refusal(*arguments)
 
 
 def test_network_and_weights_of_a_checkpoint(tmp_path, init):
