@@ -122,6 +122,8 @@ def _lines(report: 'Report', target: Path, precision: str) -> list[str]:
         lines.append('Soft-NMS has no ONNX operator: the file has NMS, which it was compared with; the cost is below')
     if report.calibration:
         lines.append(f'ranges of int8: {report.calibration} training images')
+    if report.cost is not None:
+        lines.append(f'compared in {precision} on the same images: {report.cost.text}')
     if not report.scores:
         return [*lines, f'metrics before and after: not measured ({report.no_scores})']
     lines += [f'{report.images} of {report.all_images} validation images:', '']

@@ -47,6 +47,7 @@ class Report:
         images: How many images of the validation set the metrics are of.
         all_images: How many it has.
         no_scores: Why nothing was measured.
+        cost: Without metrics, between the file in fp16 or int8 and the model.
         has_soft_nms: Whether NMS stands for the Soft-NMS of the model.
         calibration: How many images the ranges of int8 are of.
         megabytes: Size of the file.
@@ -60,6 +61,7 @@ class Report:
     images: int = 0
     all_images: int = 0
     no_scores: str = ''
+    cost: Differences | None = None
     has_soft_nms: bool = False
     calibration: int = 0
     megabytes: float = 0.0
@@ -120,6 +122,8 @@ def export_model(
                 _add_metadata(replace(description, precision=precision), temporary)
                 if report.scores:
                     report.scores[precision] = validation.score_of_file(str(temporary))  # type: ignore[union-attr]
+                else:
+                    report.cost, _ = _compared(cfg, reference, graph, preparation, temporary)
             report.operators, report.megabytes = _operators(temporary), temporary.stat().st_size / 1e6
     return report
 

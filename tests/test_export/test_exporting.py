@@ -161,6 +161,17 @@ def test_smaller_files(precision, smaller, wide, folder):
     assert 0 < error < dict(fp16=0.01, int8=0.2)[precision]
 
 
+def test_what_a_precision_costs_without_metrics(folder, capsys):
+    """An encoder predicts nothing: its maps are compared, those in float16 too, whose numbers have 11 bits."""
+    cfg, checkpoint = whole_models.fcmae(folder)
+    cfg.dump(folder / 'encoder.py')
+    call('export', folder / 'encoder.py', checkpoint, folder / 'encoder.onnx', '--precision', 'fp16')
+    printed = capsys.readouterr().out
+    fp32, fp16 = map(float, re.findall(r'^compared in fp\d\d .* maps differ by at most (\S+) ', printed, re.MULTILINE))
+    assert fp32 < 1e-5 and 2**-13 < fp16 < 2**-7
+    assert 'metrics before and after: not measured (an encoder predicts nothing)' in printed
+
+
 def test_a_file_that_is_not_the_model_is_removed(folder, toy_scenes, monkeypatch, tmp_path):
     monkeypatch.setattr(graphs.Normalized, 'forward', lambda self, images: self.following(images))
     predictor = Predictor(*whole_models.fcn(folder), 'cpu')
