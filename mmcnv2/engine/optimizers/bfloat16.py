@@ -68,11 +68,11 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 
 def _parts(model: nn.Module) -> list[nn.Module]:
-    parts = []
+    found: list[Any] = []
     for owner in (model, getattr(model, 'roi_head', None)):
         for part in (getattr(owner, name, None) for name in _PARTS):
-            parts.extend(part if isinstance(part, nn.ModuleList) else [part])
-    parts = [part for part in parts if isinstance(part, nn.Module) and not _has_operators_of_mmcv(part)]
+            found.extend(part if isinstance(part, nn.ModuleList) else [part])
+    parts = [part for part in found if isinstance(part, nn.Module) and not _has_operators_of_mmcv(part)]
     if not parts:
         raise ConfigError(
             f'BFloat16OptimWrapper computes the parts of a model ({", ".join(_PARTS)}) in bfloat16, and '
