@@ -63,7 +63,7 @@ def test_the_installed_wheel_trains(archives, toy_scenes, tmp_path):
     def mmcnv2(*arguments):
         return run(sys.executable, target / 'bin/mmcnv2', *arguments, cwd=folder, **environment)
 
-    paths = mmcnv2('configs', 'toy/fcmae', '--path').splitlines()
+    paths = mmcnv2('configs', 'toy/fcmae_convnextv2-atto_toy', '--path').splitlines()
     assert paths == [str(target / 'mmcnv2/.mim/configs/toy/fcmae_convnextv2-atto_toy-scenes.py')]
     (folder / 'mine.py').write_text(CONFIG.format(data=toy_scenes / 'unlabelled'))
     mmcnv2('train', 'mine.py', '--work-dir', 'out')

@@ -130,9 +130,12 @@ def test_unknown_recipe(function, name, message):
 
 
 def test_find_recipes():
-    toy = [f'toy/{method}_convnextv2-atto_toy-scenes.py' for method in ('fcmae', 'mask-rcnn', 'upernet')]
+    toy = [
+        'toy/fcmae_convnextv2-atto_90e_toy-scenes.py',
+        *(f'toy/{method}_convnextv2-atto_toy-scenes.py' for method in ('fcmae', 'mask-rcnn', 'upernet')),
+    ]
     assert find_recipes('toy-scenes') == find_recipes('toy/*') == toy
-    assert find_recipes('toy/?ask*') == toy[1:2]
+    assert find_recipes('toy/?ask*') == toy[2:3]
     assert find_recipes('fcmae/*v2-base*') == [FCMAE, FCMAE.replace('1600', '800')]
     assert find_recipes('') == list_recipes()
     # A pattern is for the whole name.
@@ -165,7 +168,7 @@ def test_command_lists_recipes_with_figures(capsys):
 
 
 def test_command_prints_paths(capsys):
-    run_command('configs', ['toy/fcmae*', '--path'])
+    run_command('configs', ['toy/fcmae*atto_toy*', '--path'])
     (line,) = capsys.readouterr().out.splitlines()
     assert line == str(RECIPES / 'toy/fcmae_convnextv2-atto_toy-scenes.py')
     assert Path(line).is_file()
