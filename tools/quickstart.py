@@ -46,7 +46,7 @@ TITLES = {'mask-rcnn': 'Mask R-CNN', 'upernet': 'UperNet'}
 SCALES = {'mask-rcnn': 100, 'upernet': 1}  # to percent: mmdet reports AP as a fraction, mmseg mIoU in percent
 STARTS = {'from scratch': 'scratch', 'from FCMAE': 'fcmae'}
 GIVEN = {'from --checkpoint': 'checkpoint'}  # one more start, with that option
-# What suits a start: learning rates were tuned for each by itself (docs/start/quickstart.md).
+# What suits a pre-trained start: learning rates were tuned for each by itself (docs/start/quickstart.md).
 PRETRAINED = {'upernet': {'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.3}}
 SHOWN_SECONDS = 15  # a line of progress at least this often
 ZOOM = 2  # of the pictures
@@ -139,7 +139,7 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
     """
     pre_training = task == 'fcmae'
     name = task if pre_training else f'{task}_{start}'
-    after = 'toy_scenes'
+    after = 'fcmae' if start == 'fcmae' else 'toy_scenes'
     options: dict[str, object] = {'randomness.seed': plan.seed}
     folders = dict(train='unlabelled/', test='val/') if pre_training else dict(train='', val='', test='')
     for split, folder in folders.items():
@@ -152,12 +152,9 @@ def training(task: str, start: str, plan: Plan, work_dir: Path) -> Step:
             options['custom_hooks.1.interval'] = end  # of the pictures of reconstructions
         else:
             options['train_cfg.val_interval'] = end // 4
-    if start in ('fcmae', 'checkpoint'):
-        checkpoint: str | Path | None = plan.checkpoint
-        if start == 'fcmae':
-            after = 'fcmae'
-            checkpoint = work_dir / f'fcmae/epoch_{plan.lengths["fcmae"]}.pth'
-        init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    checkpoints = {'fcmae': work_dir / f'fcmae/epoch_{plan.lengths["fcmae"]}.pth', 'checkpoint': plan.checkpoint}
+    if start in checkpoints:
+        init_cfg = dict(type='Pretrained', checkpoint=checkpoints[start], prefix='backbone.')
         options |= {f'model.backbone.init_cfg.{key}': value for key, value in init_cfg.items()}
         options |= PRETRAINED.get(task, {})
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(CONFIGS[task]), '--work-dir', str(work_dir / name)]

@@ -104,7 +104,8 @@ def export_model(
         with written_whole(target) as temporary:
             write(graph, description, temporary)
             preparation = OnnxPreparation(description)
-            report.differences, report.images_are_real = _compared(cfg, reference, graph, preparation, temporary)
+            compared, report.images_are_real = _compared_images(cfg, preparation)
+            report.differences = compare(reference, graph, OnnxModel(str(temporary), 'cpu'), compared)
             if not report.differences.is_same:
                 raise InputError(
                     f'{target} is not written: what was exported is not the model: {report.differences.text}'
@@ -123,7 +124,7 @@ def export_model(
                 if report.scores:
                     report.scores[precision] = validation.score_of_file(str(temporary))  # type: ignore[union-attr]
                 else:
-                    report.cost, _ = _compared(cfg, reference, graph, preparation, temporary)
+                    report.cost = compare(reference, graph, OnnxModel(str(temporary), 'cpu'), compared)
             report.operators, report.megabytes = _operators(temporary), temporary.stat().st_size / 1e6
     return report
 
@@ -203,10 +204,8 @@ def _check_packages() -> None:
         raise MissingPackageError(f'ONNX needs packages: pip install onnx onnxscript onnxruntime ({error})') from error
 
 
-def _compared(
-    cfg: Config, reference: Any, graph: Graph, preparation: OnnxPreparation, path: Path
-) -> tuple[Differences, bool]:
-    """Compare a written file with the model on some images and on parts of them, which have another size."""
+def _compared_images(cfg: Config, preparation: OnnxPreparation) -> tuple[list[np.ndarray], bool]:
+    """Return some images and parts of them, which have another size, and whether they are of the config's data."""
     files = next(filter(None, (list(islice(image_files(cfg, split), _COMPARED)) for split in ('val', 'train'))), [])
     channels = preparation.description.channels
     pixels = [preparation.read(file) for file in files] or [
@@ -219,7 +218,7 @@ def _compared(
         images.append(np.ascontiguousarray(image[:, :height, :width]))
         half = max(height // 2 // PATCH_SIZE, 2) * PATCH_SIZE
         images.append(np.ascontiguousarray(image[:, :half, :width]))
-    return compare(reference, graph, OnnxModel(str(path), 'cpu'), images), bool(files)
+    return images, bool(files)
 
 
 def _toy_scene(channels: int, seed: int) -> np.ndarray:
