@@ -119,7 +119,7 @@ def whole_plan() -> Plan:
         data_root=ROOT / 'data/toy_scenes',
         scenes=dict(unlabelled=2000, train=300, val=100),
         lengths={task: length(task) for task in CONFIGS},
-        seconds={'toy_scenes': 60, 'fcmae': 370, 'mask-rcnn': 270, 'upernet': 170},
+        seconds={'toy_scenes': 55, 'fcmae': 330, 'mask-rcnn': 240, 'upernet': 150},
     )
 
 

@@ -11,7 +11,7 @@ model = dict(backbone=dict(arch='atto'), decoder_embed_dims=128)
 # Nine passes over 2000 images: about six minutes of a core.
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs)
-auto_scale_lr = dict(base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=16)
 
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=3, max_keep_ckpts=1))
 custom_hooks = [

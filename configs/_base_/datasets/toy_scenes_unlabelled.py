@@ -1,6 +1,6 @@
 # The built-in toy scenes without their labels; `mmcnv2 make-toy-scenes` writes them.
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,  # of the same images, many small steps teach more than few large ones (docs/start/quickstart.md)
     num_workers=1,
     persistent_workers=True,
     drop_last=True,

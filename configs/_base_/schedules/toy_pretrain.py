@@ -6,7 +6,7 @@ test_cfg = dict()
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     # No weight decay on biases, norms, GRN (all of one dimension) and the mask token.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
