@@ -8,7 +8,7 @@ _base_ = [
 # At 128x128 an image has 4x4 patches, of which 6 stay visible. A decoder of 512 channels would cost more than atto.
 model = dict(backbone=dict(arch='atto'), decoder_embed_dims=128)
 
-# Nine passes over 2000 images: about six minutes of a core.
+# Nine passes over 2000 images: five to six minutes of a core.
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=16)
