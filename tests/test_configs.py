@@ -919,7 +919,7 @@ def test_dinov3_as_it_is(method, size):
     assert {group['lr'] for group in groups} == {1e-4}
 
 
-@pytest.mark.parametrize('path', [DENSE_LINEAR, ROOT / 'configs/evidence/dense-linear_convnextv2-atto_nuclei.py'])
+@pytest.mark.parametrize('path', [DENSE_LINEAR, *sorted((ROOT / 'configs/evidence').glob('dense-linear_*.py'))])
 def test_dense_linear_probe(path):
     """A logit is a weighted sum of the four maps at a position, and nothing else is trained."""
     cfg = load(path)

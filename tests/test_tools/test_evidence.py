@@ -107,30 +107,38 @@ def with_options(command):
     return cfg
 
 
-@pytest.mark.parametrize('task', ['upernet_nuclei', 'upernet_coco-coarse', 'mask-rcnn_nuclei'])
+@pytest.mark.parametrize('task', ['upernet_nuclei', 'upernet_coco-coarse', 'mask-rcnn_nuclei', 'dense-linear_nuclei'])
 def test_starts_differ_in_backbone_and_weights_only(evidence, task, tmp_path):
-    folder = tmp_path / f'fcmae_convnextv2-atto_{evidence.TASKS[task].pretraining}'
-    folder.mkdir()
-    (folder / 'last_checkpoint').write_text('/somewhere/epoch_300.pth')
+    for backbone in ('convnextv2-atto', 'convnext-atto'):
+        folder = tmp_path / f'fcmae_{backbone}_{evidence.TASKS[task].pretraining}'
+        folder.mkdir()
+        (folder / 'last_checkpoint').write_text(f'/somewhere/{backbone}/epoch_300.pth')
     runs = {
-        start: evidence.Run(task, start, '20 %', 3e-3, seed=1, iterations=50)
-        for start in evidence.STARTS
-        if 'ConvNeXt,' not in start
+        start: evidence.Run(task, start, '20 %', 3e-3, seed=1, iterations=50) for start in evidence.TASKS[task].starts
     }
     configs = {start: with_options(run.command(tmp_path, tmp_path)) for start, run in runs.items()}
-    fcmae, random, resnet = configs.values()
+    (fcmae, random), others = list(configs.values())[:2], list(configs.values())[2:]
     assert fcmae.model.backbone.init_cfg == dict(
-        type='Pretrained', prefix='backbone.', checkpoint='/somewhere/epoch_300.pth'
+        type='Pretrained', prefix='backbone.', checkpoint='/somewhere/convnextv2-atto/epoch_300.pth'
     )
     del fcmae.model.backbone['init_cfg']
     assert fcmae.to_dict() == random.to_dict()
     assert len(fcmae.train_dataloader.dataset.indices) == evidence.TASKS[task].shares['20 %']
-    for key in ('train_dataloader', 'optim_wrapper', 'train_cfg', 'param_scheduler', 'randomness', 'val_dataloader'):
-        assert fcmae[key] == resnet[key], key
-    other = with_options(
-        evidence.Run(task, 'ResNet-18, random', '20 %', 3e-3, seed=2, iterations=50).command(tmp_path, tmp_path)
+    for other in others:
+        assert other.model.backbone.type != fcmae.model.backbone.type
+        for key in (
+            'train_dataloader',
+            'optim_wrapper',
+            'train_cfg',
+            'param_scheduler',
+            'randomness',
+            'val_dataloader',
+        ):
+            assert fcmae[key] == other[key], key
+    next_seed = with_options(
+        evidence.Run(task, 'ConvNeXt V2, random', '20 %', 3e-3, seed=2, iterations=50).command(tmp_path, tmp_path)
     )
-    assert other.train_dataloader.dataset.indices != resnet.train_dataloader.dataset.indices
+    assert next_seed.train_dataloader.dataset.indices != random.train_dataloader.dataset.indices
 
 
 def test_coarse_classes_of_coco(root):
