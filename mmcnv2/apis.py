@@ -20,7 +20,7 @@ from mmcnv2.engine.safe_loaders import install_safe_loaders
 from mmcnv2.evaluation.label_maps import LabelMaps
 from mmcnv2.inference import Predictor
 from mmcnv2.models.weights.converting import build_backbone
-from mmcnv2.models.weights.reading import read_state_dict
+from mmcnv2.models.weights.reading import read_normalization, read_state_dict
 from mmcnv2.preflight import (
     check_averages,
     check_checkpoint,
@@ -60,6 +60,8 @@ def get_backbone(
 ) -> 'ConvNeXtBase':
     """Return the backbone in a checkpoint, as deep and wide as the checkpoint says, in evaluation mode.
 
+    Its ``normalization`` has mean and std of the training's images, if the checkpoint says them, else ImageNet's.
+
     Args:
         checkpoint: Path, URL, ``hf://owner/name`` or ``timm://NAME``, in any format that
             ``docs/how_to/weights.md`` lists.
@@ -73,7 +75,11 @@ def get_backbone(
     """
     given = read_state_dict(checkpoint, allow_pickle)
     with errors_name(checkpoint):
-        return build_backbone(given, out_indices).eval()
+        backbone = build_backbone(given, out_indices).eval()
+    normalization = read_normalization(checkpoint, allow_pickle)
+    if normalization is not None:
+        backbone.normalization = normalization
+    return backbone
 
 
 def check(cfg: Config, allow_pickle: bool = False) -> None:

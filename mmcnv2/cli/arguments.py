@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from mmcnv2.utils.errors import ConfigError, InputError, MissingFileError
 
 if TYPE_CHECKING:
     from mmcnv2.evaluation.features import Sample
+    from mmcnv2.models.backbones import ConvNeXtBase
+
+RANDOM = 'random weights'  #: how the names of fresh networks begin
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +167,45 @@ def check_feature_arguments(args: argparse.Namespace) -> None:
     args.device = choose_device(args.device)
     if args.workers is None:
         args.workers = 0 if args.device == 'cpu' else 8
+
+
+def feature_backbone(checkpoint: str, stages: Sequence[int], allow_pickle: bool) -> 'ConvNeXtBase':
+    """Return a backbone for images in RGB, and say how these are normalised if it is not as ImageNet's.
+
+    Raises:
+        InputError: If it takes another number of channels, or as ``get_backbone``.
+    """
+    from mmcnv2.apis import get_backbone
+    from mmcnv2.models.normalization import IMAGENET
+
+    backbone = get_backbone(checkpoint, stages, allow_pickle)
+    if backbone.in_channels != 3:
+        raise InputError(f'{checkpoint}: images have 3 channels, and the network takes {backbone.in_channels}')
+    if backbone.normalization != IMAGENET:
+        print(f'{checkpoint}: images are normalised as in its training, {backbone.normalization}')
+    return backbone
+
+
+def network_name(backbone: 'ConvNeXtBase') -> str:
+    """Return the class and the size of a network, by its name if it has one."""
+    size = dict(depths=backbone.depths, channels=backbone.channels)
+    name = next((name for name, arch in backbone.architectures.items() if arch == size), str(size))
+    return f'{type(backbone).__name__} {name}'
+
+
+def with_random_weights(backbones: Mapping[str, 'ConvNeXtBase']) -> 'dict[str, ConvNeXtBase]':
+    """Return backbones and, behind them, each kind of them once with random weights.
+
+    Networks whose images are normalised differently are of different kinds.
+    """
+    from mmcnv2.evaluation.features import random_backbone
+    from mmcnv2.models.normalization import IMAGENET
+
+    kinds = {}
+    for backbone in backbones.values():
+        other = '' if backbone.normalization == IMAGENET else f', {backbone.normalization}'
+        kinds[network_name(backbone) + other] = backbone
+    return dict(backbones) | {f'{RANDOM} ({kind})': random_backbone(one) for kind, one in kinds.items()}
 
 
 def image_folder(folder: str, most: int | None = None) -> 'list[Sample]':

@@ -15,8 +15,6 @@ EXAMPLES = (
     'v1/epoch_800.pth v2/epoch_800.pth timm://convnextv2_atto.fcmae --images photos --picture diversity.png',
 )
 
-RANDOM = 'random weights'
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from .arguments import add_feature_arguments
@@ -38,22 +36,26 @@ def run(args: argparse.Namespace) -> None:
     import json
     from contextlib import ExitStack
 
-    from mmcnv2.apis import get_backbone
     from mmcnv2.evaluation.diversity import DiversityProbe
-    from mmcnv2.evaluation.features import image_batches, pool, random_backbone, reported
+    from mmcnv2.evaluation.features import image_batches, pool, reported
     from mmcnv2.utils.errors import InputError
     from mmcnv2.utils.files import written_whole
     from mmcnv2.visualization.diversity import draw_diversity
 
-    from .arguments import check_feature_arguments, check_positive, image_folder
+    from .arguments import (
+        RANDOM,
+        check_feature_arguments,
+        check_positive,
+        feature_backbone,
+        image_folder,
+        with_random_weights,
+    )
 
     check_positive(args, 'max_images')
     check_feature_arguments(args)
     samples = image_folder(args.images, args.max_images)
-    backbones = {path: get_backbone(path, allow_pickle=args.allow_pickle) for path in args.checkpoints}
-    for backbone in list(backbones.values()):
-        name = f'{RANDOM}: {type(backbone).__name__}, channels {", ".join(map(str, backbone.channels))}'
-        backbones.setdefault(name, random_backbone(backbone))
+    given = {path: feature_backbone(path, range(4), args.allow_pickle) for path in args.checkpoints}
+    backbones = with_random_weights(given)
     probes = {name: DiversityProbe(backbone.to(args.device), args.after_grn) for name, backbone in backbones.items()}
     batches = image_batches(samples, args.image_size, args.batch_size, args.workers)
     num_images = 0
@@ -80,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     rows = {name: [layer._asdict() for layer in layers] for name, layers in networks.items()}
     if args.json:
         place = 'after GRN' if args.after_grn else 'before GRN'
+        normalization = {name: backbone.normalization._asdict() for name, backbone in backbones.items()}
         settings = dict(images=args.images, num_images=num_images, image_size=args.image_size, place=place)
+        settings['normalization'] = normalization
         with written_whole(args.json) as path:
             path.write_text(json.dumps(dict(**settings, networks=rows), indent=1))
     if args.picture:

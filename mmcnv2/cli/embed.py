@@ -35,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmcnv2.apis import get_backbone
     from mmcnv2.evaluation.embeddings import Item, import_parquet, read_objects, write_embeddings
 
-    from .arguments import check_feature_arguments, check_positive, image_folder
+    from .arguments import check_feature_arguments, check_positive, feature_backbone, image_folder
 
     check_positive(args, 'queries')
     check_feature_arguments(args)
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         items = read_objects(args.coco, args.images)
     else:
         items = [Item(sample) for sample in image_folder(args.images)]
-    backbone = get_backbone(args.checkpoint, args.stages, args.allow_pickle).to(args.device)
+    backbone = feature_backbone(args.checkpoint, args.stages, args.allow_pickle).to(args.device)
     num_rows = write_embeddings(
         backbone,
         items,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from mmcnv2.evaluation.features import Sample
     from mmcnv2.evaluation.labelled_samples import LabelledSamples
-    from mmcnv2.models.backbones import ConvNeXtBase
 
 #: Top-5 accuracy is reported where there are more classes than these guesses.
 NUM_GUESSES = 5
@@ -119,11 +118,15 @@ def judge(command: str, args: argparse.Namespace, predict: Callable[[Split], Seq
 
     from mmcnv2.evaluation.features import gather_features
 
+    from .arguments import feature_backbone, network_name, with_random_weights
+
     _check(args)
     data = _read_data(args)
     for note in data.notes:
         print(note)
-    networks = _networks(args)
+    networks = with_random_weights(
+        {name: feature_backbone(name, args.stages, args.allow_pickle) for name in args.checkpoints}
+    )
     for backbone in networks.values():
         backbone.to(args.device)
     num_train = len(data.train)
@@ -145,7 +148,13 @@ def judge(command: str, args: argparse.Namespace, predict: Callable[[Split], Seq
             predict(_split(train, values[is_train], values[~is_train], len(data.classes), args.labels_per_class, seed))
             for seed in args.seeds
         ]
-        about = dict(weights=name, sha256=_digest(name), arch=_arch(networks[name]))
+        network = networks[name]
+        about = dict(
+            weights=name,
+            sha256=_digest(name),
+            arch=network_name(network),
+            normalization=network.normalization._asdict(),
+        )
         for predictions in zip(*runs, strict=True):
             rows.append(about | _row(predictions, labels, [sample.path for sample in val], args.seeds))
     _report(command, args, data, rows, dict(train=len(train), val=len(val), commonest_class_top1=share))
@@ -190,27 +199,6 @@ def _read_data(args: argparse.Namespace) -> LabelledSamples:
         'the data are --train DIR --val DIR (class folders), or --train-list FILE --val-list FILE, or --coco FILE '
         '--images DIR: give both arguments of one of these'
     )
-
-
-def _networks(args: argparse.Namespace) -> dict[str, ConvNeXtBase]:
-    """Return the networks of the checkpoints, and behind them each of their sizes once with random weights."""
-    from mmcnv2.apis import get_backbone
-    from mmcnv2.evaluation.features import random_backbone
-
-    networks = {name: get_backbone(name, args.stages, args.allow_pickle) for name in args.checkpoints}
-    for name, backbone in networks.items():
-        if backbone.in_channels != 3:
-            raise InputError(f'{name}: images have 3 channels, and the network takes {backbone.in_channels}')
-    sizes = {_arch(backbone): backbone for backbone in networks.values()}
-    random = {f'random weights ({arch})': random_backbone(backbone) for arch, backbone in sizes.items()}
-    return networks | random
-
-
-def _arch(backbone: ConvNeXtBase) -> str:
-    """Return the class and the size of a network, by its name if it has one."""
-    size = dict(depths=backbone.depths, channels=backbone.channels)
-    name = next((name for name, arch in backbone.architectures.items() if arch == size), str(size))
-    return f'{type(backbone).__name__} {name}'
 
 
 def _split(

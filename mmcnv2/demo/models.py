@@ -13,6 +13,7 @@ from mmcnv2.evaluation.features import Sample, pooled_features
 from mmcnv2.inference import Predictor
 from mmcnv2.inference.loading import load_predictor
 from mmcnv2.inference.tasks import Detection, Reconstructing, SemanticSegmentation
+from mmcnv2.models.normalization import IMAGENET, Normalization
 from mmcnv2.utils.device import choose_device
 from mmcnv2.utils.errors import ConfigError, InputError
 
@@ -66,6 +67,8 @@ class Neighbours:
         self._backbone: Any = get_backbone(checkpoint, settings['stages'], allow_pickle).to(choose_device(device))
         if digest_of_weights(self._backbone) != settings['weights']:
             raise InputError(f'{file} was made with other weights than {checkpoint} has now: make it again')
+        # What the vectors in the file were computed with; older files do not say it, and had ImageNet's.
+        self._backbone.normalization = Normalization(*map(tuple, settings.get('normalization', IMAGENET)))
         self._image_size: int = settings['image_size']
 
     def find(self, path: str, count: int) -> list[tuple[np.ndarray, str]]:

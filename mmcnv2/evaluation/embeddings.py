@@ -18,6 +18,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
+from mmcnv2.models.normalization import IMAGENET
 from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
 from mmcnv2.utils.files import written_whole
 
@@ -96,6 +97,7 @@ def write_embeddings(
         settings,
         objects=items[0].box is not None,
         image_size=image_size,
+        normalization=[*map(list, getattr(backbone, 'normalization', IMAGENET))],  # mean and std
         weights=digest_of_weights(backbone),
         items=_digest(items),
     )

@@ -1,8 +1,9 @@
 """Pooled features of images from a frozen backbone: what kNN, the linear probe and the embeddings start from.
 
-Images are read as ImageNet is evaluated: the shorter side becomes 256/224 of the image size, the middle is cut out,
-and mean and deviation are ImageNet's. A map is averaged over its positions; several stages are concatenated as they
-are. Only one batch of images is in memory at a time (and what the workers have ready).
+Images are read as ImageNet is evaluated: the shorter side becomes 256/224 of the image size, and the middle is cut
+out. They are normalised as the backbone's ``normalization`` says (ImageNet's mean and std if it has none). A map is
+averaged over its positions; several stages are concatenated as they are. Only one batch of images is in memory at a
+time (and what the workers have ready).
 """
 
 import logging
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmcnv2.datasets import BandReader, UnreadableImageError
 from mmcnv2.datasets.transforms.random_resized_crop import LoadRandomResizedCrop
+from mmcnv2.models.normalization import IMAGENET
 from mmcnv2.utils.errors import InputError
 from mmcnv2.utils.progress import Progress
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Share of the shorter side that the square in the middle has.
 CENTRE_CROP = 224 / 256
-#: Of ImageNet's pixels in 0 to 255, RGB: those of the recipes' data preprocessors.
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,16 @@ def pool(backbone: nn.Module, images: Tensor) -> Tensor:
     """Average the maps of images over their positions.
 
     Args:
-        backbone: Returns a tuple of maps (n, C_i, h_i, w_i), and is in evaluation mode.
+        backbone: Returns a tuple of maps (n, C_i, h_i, w_i), and is in evaluation mode. Its ``normalization``, or
+            ImageNet's if it has none, is applied to the images.
         images: (n, 3, H, W) uint8, RGB, on any device; H and W divisible by 32.
 
     Returns:
         (n, sum of C_i) float32 on the CPU: the maps one after the other.
     """
     device = next(backbone.parameters()).device
-    mean, std = (torch.tensor(value, device=device).view(3, 1, 1) for value in (MEAN, STD))
-    maps = backbone((images.to(device) - mean) / std)
+    normalization = getattr(backbone, 'normalization', IMAGENET)
+    maps = backbone(normalization.apply(images.to(device)))
     return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1).float().cpu()
 
 
@@ -156,7 +157,10 @@ def gather_features(
 
 
 def random_backbone(backbone: 'ConvNeXtBase', seed: int = 0) -> 'ConvNeXtBase':
-    """Return the same network with fresh weights, the same for the same seed, in evaluation mode on the CPU."""
+    """Return the same network with fresh weights, the same for the same seed, in evaluation mode on the CPU.
+
+    Its images are normalised as those of ``backbone``.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(backbone)(
@@ -165,6 +169,7 @@ def random_backbone(backbone: 'ConvNeXtBase', seed: int = 0) -> 'ConvNeXtBase':
             out_indices=backbone.out_indices,
             out_norm=backbone.out_norm,
         )
+    fresh.normalization = backbone.normalization
     return fresh.eval()
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmcnv2.models.backbones import ARCHITECTURES
+from mmcnv2.models.normalization import Normalization
 from mmcnv2.models.weights.converting import build_backbone
-from mmcnv2.models.weights.reading import read_state_dict
+from mmcnv2.models.weights.reading import read_normalization, read_state_dict
 from mmcnv2.utils.errors import InputError, MissingFileError, errors_name
 
 
@@ -21,6 +22,7 @@ class Network:
         decoder_dims: Channels of the decoder, if the checkpoint is a whole FCMAE, official or of this package.
         decoder_depth: Its blocks.
         is_ours: Whether a whole model of this package has written the checkpoint.
+        normalization: Mean and std of the images in the training of the checkpoint, if it says them.
     """
 
     kind: str
@@ -30,6 +32,7 @@ class Network:
     decoder_dims: int | None = None
     decoder_depth: int = 1
     is_ours: bool = False
+    normalization: Normalization | None = None
 
     @property
     def is_small(self) -> bool:
@@ -68,4 +71,5 @@ def choose_network(checkpoint: str | None, arch: str | None) -> Network:
         decoder_dims=len(given['proj.weight']) if is_whole else None,
         decoder_depth=len({key.split('.')[1] for key in given if key.startswith('decoder.')}) if is_whole else 1,
         is_ours=any(key.startswith('backbone.') for key in given),
+        normalization=read_normalization(checkpoint),
     )

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from mmcnv2.models.normalization import IMAGENET, Normalization
 from mmcnv2.utils.errors import ExistingFileError, InputError
 from mmcnv2.utils.files import written_whole
 from mmcnv2.visualization.own_data import draw_overview
@@ -100,7 +102,9 @@ def _detection(kind: str, data: Detection, options: Options, network: Network) -
             part.path = options.beside(f'{name}.json')
             files[part.path] = as_json(part)
     prefixes = [os.path.relpath(part.folder, data.root) for part in (data.train, data.val)]
-    grey = _grey([str(data.train.folder / image['file_name']) for image in data.train.content['images']], network)
+    statistics = _statistics(
+        [str(data.train.folder / image['file_name']) for image in data.train.content['images']], network
+    )
     masks = data.has_masks
     head = 'bbox_head=dict(num_classes=num_classes)' + (', mask_head=dict(num_classes=num_classes)' if masks else '')
     config = f"""{_title('Mask R-CNN' if masks else 'Faster R-CNN', kind, data.root, options)}
@@ -118,7 +122,7 @@ image_size = {image_size}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict({_preprocessor(grey)}
+model = dict({_preprocessor(statistics)}
     backbone={_backbone(network)},
     neck=dict(in_channels={list(network.channels)}),
     roi_head=dict({head}),
@@ -175,7 +179,7 @@ def _label_maps(path: str, options: Options, network: Network) -> Plan:
         windows = f"""    # Images are large: they are tested in windows that overlap by a quarter.
     test_cfg=dict(mode='slide', crop_size=(image_size, image_size), stride=({stride}, {stride})),
 """
-    grey = _grey([image for image, _ in data.train], network)
+    statistics = _statistics([image for image, _ in data.train], network)
     load = f'num_classes=len(classes){f", label_map={data.label_map}" if data.label_map else ""}'
     config = f"""{_title('UperNet', 'label_maps', data.root, options)}
 _base_ = {_base('label_maps')}
@@ -193,7 +197,7 @@ image_size = {image_size}  # of the crops: {why}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict({_preprocessor(grey, 'size=(image_size, image_size)')}
+model = dict({_preprocessor(statistics, 'size=(image_size, image_size)')}
     backbone={_backbone(network)},
     decode_head=dict(num_classes=num_classes, in_channels={list(network.channels)}),
     auxiliary_head=dict(num_classes=num_classes, in_channels={network.channels[2]}),
@@ -252,7 +256,7 @@ def _classes(path: str, options: Options, network: Network) -> Plan:
         for name, images in (('train', data.train), ('val', data.val))
     }
     train_file, val_file = files
-    grey = _grey([str(data.root / image) for image, _ in data.train], network)
+    statistics = _statistics([str(data.root / image) for image, _ in data.train], network)
     topk = '(1, 5)' if len(data.classes) > 5 else '(1,)'
     config = f"""{_title('A classifier', 'classes', data.root, options)}
 _base_ = {_base('classes')}
@@ -270,7 +274,7 @@ image_size = {image_size}  # {why}
 
 # ---- what follows from these ----
 num_classes = len(classes)
-model = dict({_preprocessor(grey, 'num_classes=num_classes')}
+model = dict({_preprocessor(statistics, 'num_classes=num_classes')}
     backbone={_backbone(network)},
     head=dict(num_classes=num_classes, in_channels={network.channels[3]}),
 )
@@ -306,7 +310,7 @@ def _images(path: str, options: Options, network: Network) -> Plan:
     backbone = Network(network.kind, network.arch, network.channels)
     # A whole FCMAE goes on with its decoder, an encoder alone with a fresh one.
     start = "\n    init_cfg=dict(type='mmcnv2.PretrainedFCMAE', checkpoint=checkpoint)," if network.checkpoint else ''
-    grey = _grey(data.paths, network)
+    statistics = _statistics(data.paths, network)
     decoder_dims = network.decoder_dims or (128 if network.is_small else 512)
     seen = [
         *data.seen,
@@ -316,8 +320,8 @@ def _images(path: str, options: Options, network: Network) -> Plan:
         'assumed: objects are larger than a patch of 32 pixels in a crop (smaller ones: --image-size 128), and up '
         'is up (crops are flipped left to right only)',
     ]
-    if grey:
-        seen.append(f'most images are grey: mean {grey[0]}, std {grey[1]} for all channels')
+    if statistics:
+        seen.append(f'{statistics.normalization}, {statistics.why}')
     config = f"""{_title('FCMAE pre-training', 'images', data.root, options)}
 _base_ = {_base('images')}
 
@@ -336,7 +340,7 @@ batch_size = {schedule.batch_size}
 lr = {schedule.lr:g}  # {schedule.lr_said}
 
 # ---- what follows from these ----
-model = dict({_preprocessor(grey)}
+model = dict({_preprocessor(statistics)}
     backbone={_backbone(backbone)},
     decoder_embed_dims={decoder_dims},
     decoder_depth={network.decoder_depth},{start}
@@ -413,21 +417,38 @@ def _backbone(network: Network) -> str:
     return f"dict(type='mmcnv2.{network.kind}', arch={network.arch!r}{weights})"
 
 
-def _grey(paths: Sequence[str], network: Network) -> tuple[int, int] | None:
-    """Return mean and deviation of grey images. Weights from elsewhere want the statistics that they are made for."""
-    return grey_statistics(paths) if network.checkpoint is None or network.is_ours else None
+class _Statistics(NamedTuple):
+    """What images are normalised with if it is not ImageNet's mean and std, and why."""
+
+    normalization: Normalization
+    why: str
 
 
-def _preprocessor(grey: tuple[int, int] | None, other: str = '') -> str:
-    """Return the lines of the data preprocessor, if there is anything to set."""
+def _statistics(paths: Sequence[str], network: Network) -> _Statistics | None:
+    """Return the checkpoint's mean and std; without any, those of grey images; None for ImageNet's.
+
+    Weights from elsewhere that do not say what they were trained with want ImageNet's.
+    """
+    if network.normalization is not None:
+        is_usual = network.normalization == IMAGENET
+        return None if is_usual else _Statistics(network.normalization, 'as in the training of the checkpoint')
+    if network.checkpoint is not None and not network.is_ours:
+        return None
+    grey = grey_statistics(paths)
     if grey is None:
-        return f'\n    data_preprocessor=dict({other}),' if other else ''
+        return None
     mean, std = grey
-    statistics = ', '.join([*filter(None, [other]), f'mean=[{mean}] * 3, std=[{std}] * 3'])
-    return (
-        '\n    # Of these images, which are grey: one mean and one std for all channels (docs/how_to/data.md).'
-        f'\n    data_preprocessor=dict({statistics}),'
-    )
+    why = 'most images are grey: one mean and one std for all channels'
+    return _Statistics(Normalization((mean,) * 3, (std,) * 3), why)
+
+
+def _preprocessor(statistics: _Statistics | None, other: str = '') -> str:
+    """Return the lines of the data preprocessor, if there is anything to set."""
+    if statistics is None:
+        return f'\n    data_preprocessor=dict({other}),' if other else ''
+    (mean, std), why = statistics
+    settings = ', '.join([*filter(None, [other]), f'mean={[*mean]}, std={[*std]}'])
+    return f'\n    # {why[0].upper()}{why[1:]} (docs/how_to/data.md).\n    data_preprocessor=dict({settings}),'
 
 
 def _schedule(schedule: Schedule) -> str:

@@ -14,6 +14,7 @@ from .classes import check_classes
 from .images import check_images
 from .label_maps import check_label_maps
 from .loaders import check_loaders
+from .normalization import check_normalization
 from .paths import check_dataset_paths
 from .pipelines import check_pipelines
 from .predictions import check_output, output_kind
@@ -36,6 +37,7 @@ __all__ = [
     'check_label_maps',
     'check_load_from',
     'check_loaders',
+    'check_normalization',
     'check_output',
     'check_pipelines',
     'check_pretrained',
@@ -82,6 +84,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
     """Check the checkpoints that a training starts from: ``init_cfg`` and ``load_from``.
 
+    It warns of those that were trained on images with another mean and std.
+
     Args:
         cfg: Config of a training.
         model: Its model, not initialised yet, or the config of the model.
@@ -93,6 +97,7 @@ def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
         ConfigError: If a file is missing, unreadable, or does not fit.
     """
     check_pretrained(model)
+    check_normalization(cfg)
     if not cfg.get('load_from'):
         return None
     if cfg.get('resume'):

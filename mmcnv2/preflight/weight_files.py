@@ -23,10 +23,15 @@ def check_weight_files(cfg: Config) -> None:
     Raises:
         ConfigError: Names the setting and the file.
     """
-    for setting, path in _files('model', cfg.get('model')):
+    for setting, path in weight_files(cfg):
         check_weight_file(setting, path)
+
+
+def weight_files(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Yield settings and the files, URLs or names of weights that they have: what a training starts from."""
+    yield from _files('model', cfg.get('model'))
     if cfg.get('load_from'):
-        check_weight_file('--resume' if cfg.get('resume') else 'load_from', cfg.load_from)
+        yield '--resume' if cfg.get('resume') else 'load_from', cfg.load_from
 
 
 def check_weight_file(setting: str, path: str | os.PathLike) -> None:

@@ -31,6 +31,13 @@ def parse_plain_config(text: str, name: str) -> dict[str, Any]:
     Raises:
         InputError: It has something else in it, or ``type`` names what is no component of OpenMMLab.
     """
+    settings = parse_plain_values(text, name)
+    _check_components(settings, name)
+    return settings
+
+
+def parse_plain_values(text: str, name: str) -> dict[str, Any]:
+    """Read a config of plain values to look something up in it: as ``parse_plain_config``, with any ``type``."""
     settings: dict[str, Any] = {}
     try:
         for statement in ast.parse(text).body:
@@ -41,7 +48,6 @@ def parse_plain_config(text: str, name: str) -> dict[str, Any]:
                     raise ValueError(f'line {statement.lineno}: {ast.unparse(statement).splitlines()[0]}')
     except (SyntaxError, ValueError, RecursionError) as error:
         raise InputError(f'{name} is no plain config, and running it could do anything: {error}') from error
-    _check_components(settings, name)
     return settings
 
 

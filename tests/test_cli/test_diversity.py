@@ -53,7 +53,8 @@ def test_a_collapsed_network_beside_others(photos, tmp_path, root):
     content = json.loads((tmp_path / 'out/d.json').read_text())
     networks = content['networks']
     assert [*networks][:3] == [str(good), str(bad), str(first)]
-    assert [name.split(':')[1].split(',')[0].strip() for name in [*networks][3:]] == ['ConvNeXtV2', 'ConvNeXt']
+    assert [name.split()[2] for name in [*networks][3:]] == ['(ConvNeXtV2', '(ConvNeXt']
+    assert content['normalization'].keys() == networks.keys()
     assert (content['num_images'], content['image_size'], content['place']) == (4, 64, 'before GRN')
     distances = {name: {row['layer']: row['distance'] for row in rows} for name, rows in networks.items()}
     assert distances[str(bad)]['stages.2.0'] == pytest.approx(0, abs=1e-5)

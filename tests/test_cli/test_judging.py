@@ -12,6 +12,7 @@ import torch
 from helpers.commands import call, refusal
 from helpers.models import ARCH, OTHER_ARCH, build_backbone, build_fcmae
 from helpers.processes import run
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from PIL import Image
 
@@ -91,6 +92,28 @@ def test_two_checkpoints_and_their_random_rows(command, folders, checkpoints, tm
         (facts,) = report['rows'][0]['runs']
         assert str(facts['learning_rate']) in facts['held_out_top1'] and len(facts['held_out_top1']) == 7
         assert float(rows[0][1]) == facts['learning_rate']
+
+
+@both_commands
+def test_images_are_normalised_as_in_the_training(command, folders, tmp_path, capfd):
+    """Weights whose config has another mean and std, and the same weights without one: other features."""
+    preprocessor = dict(type='ImgDataPreprocessor', mean=[45.0] * 3, std=[70.0] * 3)
+    cfg = Config(dict(model=dict(type='mmcnv2.FCMAE', data_preprocessor=preprocessor))).pretty_text
+    weights = build_fcmae(ARCH).state_dict()
+    torch.save(dict(state_dict=weights, meta=dict(cfg=cfg)), tmp_path / 'grey.pth')
+    torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
+    call(command, tmp_path / 'grey.pth', tmp_path / 'plain.pth', *folders, *SMALL, '--json', tmp_path / 'a.json')
+    printed = capfd.readouterr().out
+    said = 'mean 45, 45, 45, std 70, 70, 70'
+    assert f'{tmp_path / "grey.pth"}: images are normalised as in its training, {said}' in printed
+    assert 'plain.pth: images' not in printed
+    kinds = {
+        row['weights']: row['normalization']['mean'] for row in json.loads((tmp_path / 'a.json').read_text())['rows']
+    }
+    imagenet = [123.675, 116.28, 103.53]
+    assert [*kinds.values()] == [[45] * 3, imagenet, [45] * 3, imagenet]
+    grey, plain = [*kinds][2:]
+    assert plain.startswith('random weights (ConvNeXtV2 ') and grey == f'{plain.removesuffix(")")}, {said})'
 
 
 @both_commands

@@ -19,6 +19,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors import safe_open
 
 from mmcnv2.apis import Predictor, check, get_backbone
+from mmcnv2.models.normalization import IMAGENET
 from mmcnv2.registry import MODELS
 
 pytestmark = pytest.mark.slow
@@ -207,6 +208,15 @@ def test_serve_and_demo_load_it_by_name(shared, kind):
         assert load_predictor('MODEL', ['hf://tester/segmenter'], device='cpu').classes
     else:
         assert load_tab('fcmae', ['hf://tester/fcmae'], 'cpu')
+
+
+def test_the_backbone_says_how_its_images_were_normalised(shared):
+    hub, given = shared
+    preprocessor = given['fcmae'][0].model.data_preprocessor
+    assert get_backbone('hf://tester/fcmae').normalization == (tuple(preprocessor.mean), tuple(preprocessor.std))
+    weights = hub.files('tester/fcmae')['model.safetensors']
+    hub.publish('someone/weights', {'model.safetensors': weights})
+    assert get_backbone('hf://someone/weights').normalization == IMAGENET
 
 
 @pytest.mark.parametrize('initializer', ['mmcnv2.PretrainedConvNeXtV2', 'Pretrained'])

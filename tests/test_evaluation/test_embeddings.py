@@ -11,7 +11,8 @@ from helpers.models import ARCH, build_backbone
 
 from mmcnv2.evaluation import embeddings
 from mmcnv2.evaluation.embeddings import Item, nearest, read_objects, read_rows, write_embeddings
-from mmcnv2.evaluation.features import MEAN, STD, Sample
+from mmcnv2.evaluation.features import Sample
+from mmcnv2.models.normalization import IMAGENET, Normalization
 from mmcnv2.utils.errors import ExistingFileError, InputError, MissingFileError
 
 OPTIONS = dict(image_size=32, batch_size=2, items_per_part=3)
@@ -37,7 +38,7 @@ def items(paths):
 def features(backbone, path):
     """By the backbone alone."""
     image = torch.from_numpy(cv2.imread(str(path))[16:48, 16:48, ::-1].astype(np.float32))
-    image = (image - torch.tensor(MEAN)) / torch.tensor(STD)
+    image = (image - torch.tensor(backbone.normalization.mean)) / torch.tensor(backbone.normalization.std)
     maps = backbone(image.permute(2, 0, 1)[None])
     return torch.cat([map_.mean(dim=(2, 3)) for map_ in maps], dim=1)[0].detach().numpy()
 
@@ -55,7 +56,8 @@ def test_rows_hold_what_the_backbone_computes(images, tmp_path):
     )
     for row, path in zip(table['feature'].to_pylist(), readable, strict=True):
         assert row == pytest.approx(features(backbone, path), rel=1e-3, abs=1e-4)
-    assert json.loads(table.schema.metadata[b'mmcnv2'])['stages'] == [1, 3]
+    settings = json.loads(table.schema.metadata[b'mmcnv2'])
+    assert settings['stages'] == [1, 3] and settings['normalization'] == [[*IMAGENET.mean], [*IMAGENET.std]]
     assert sorted(path.name for path in out.parent.iterdir()) == ['out.parquet']
 
 
@@ -101,6 +103,19 @@ def test_a_stopped_run_goes_on(images, tmp_path, monkeypatch):
     with pytest.raises(ExistingFileError, match='choose another name'):
         write_embeddings(other, items(images), out, {}, **OPTIONS)
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_images_that_are_normalised_otherwise_are_other_rows(images, tmp_path):
+    backbone = build_backbone(ARCH).eval()
+    out, grey = tmp_path / 'out.parquet', tmp_path / 'grey.parquet'
+    write_embeddings(backbone, items(images), out, {}, **OPTIONS)
+    assert write_embeddings(backbone, items(images), out, {}, **OPTIONS) == 6  # is there already
+    backbone.normalization = Normalization((45.0,) * 3, (70.0,) * 3)
+    with pytest.raises(ExistingFileError, match='choose another name'):
+        write_embeddings(backbone, items(images), out, {}, **OPTIONS)
+    write_embeddings(backbone, items(images), grey, {}, **OPTIONS)
+    first = pyarrow.parquet.read_table(grey)['feature'][0].as_py()
+    assert first == pytest.approx(features(backbone, images[0]), rel=1e-3, abs=1e-4)
 
 
 def test_no_image_can_be_read(images, tmp_path):

@@ -10,8 +10,6 @@ from PIL import Image
 from torch import nn
 
 from mmcnv2.evaluation.features import (
-    MEAN,
-    STD,
     Sample,
     centre_window,
     gather_features,
@@ -20,6 +18,7 @@ from mmcnv2.evaluation.features import (
     pooled_features,
     random_backbone,
 )
+from mmcnv2.models.normalization import IMAGENET, Normalization
 from mmcnv2.utils.errors import InputError
 
 
@@ -76,9 +75,12 @@ def test_pooling_normalises_and_concatenates_the_stages(tmp_path):
     """Of an image of one colour, every mean is that colour, normalised."""
     path = plain(tmp_path / 'image.png', (10, 20, 30))
     ((_, images),) = image_batches([Sample(path)], image_size=32)
-    normalised = [(value - mean) / std for value, mean, std in zip((10, 20, 30), MEAN, STD, strict=True)]
+    normalised = [(value - mean) / std for value, mean, std in zip((10, 20, 30), *IMAGENET, strict=True)]
     expected = torch.tensor([[*normalised, *(10 * value for value in normalised)]])
     torch.testing.assert_close(pool(Identity(), images), expected)
+    other = Identity()
+    other.normalization = Normalization((10, 10, 10), (1, 2, 4))
+    assert pool(other, images).tolist() == [[0, 5, 5, 0, 50, 50]]
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
@@ -103,7 +105,9 @@ def test_unreadable_images_are_left_out_with_a_warning_each(tmp_path, warnings_l
     kept, features = gather_features({'a': Identity(), 'b': Identity()}, samples, image_size=32, batch_size=2)
     assert kept.tolist() == [0, 2, 3]
     assert features['a'].shape == (3, 6) and torch.equal(features['a'], features['b'])
-    assert torch.allclose(features['a'][:, 0] * STD[0] + MEAN[0], torch.tensor([0.0, 2, 3]), atol=1e-4)
+    assert torch.allclose(
+        features['a'][:, 0] * IMAGENET.std[0] + IMAGENET.mean[0], torch.tensor([0.0, 2, 3]), atol=1e-4
+    )
     assert [level for level, _ in warnings_logged] == 2 * [logging.WARNING]
     assert [paths[i] in message for i, (_, message) in zip((1, 4), warnings_logged, strict=True)] == [True, True]
 

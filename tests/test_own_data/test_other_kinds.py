@@ -187,7 +187,7 @@ def test_crops_suit_the_images(tmp_path, init):
     assert (cfg.batch_size, cfg.max_epochs) == (3, 400)
 
 
-IMAGENET = [123.675, 116.28, 103.53]
+IMAGENET, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 def test_grey_images_have_one_mean_and_deviation(tmp_path, init):
@@ -200,7 +200,22 @@ def test_grey_images_have_one_mean_and_deviation(tmp_path, init):
     std = math.sqrt((10**2 + 30**2 + 255**2 / 3) / 3 - mean**2)
     assert cfg.model.data_preprocessor.mean == [round(mean)] * 3
     assert cfg.model.data_preprocessor.std == [round(std)] * 3
-    assert 'most images are grey: mean 42, std 76 for all channels' in said
+    assert 'mean 42, 42, 42, std 76, 76, 76, most images are grey: one mean and one std for all channels' in said
+    # What a checkpoint says of its training counts more than the images.
+    whole = dict(state_dict=build_fcmae('femto', in_channels=3).state_dict())
+    for preprocessor, expected in (
+        (dict(mean=[45] * 3, std=[70] * 3), [45] * 3),
+        (dict(mean=IMAGENET, std=STD), IMAGENET),
+    ):
+        text = Config(dict(model=dict(data_preprocessor=preprocessor))).pretty_text
+        torch.save(dict(whole, meta=dict(cfg=text)), tmp_path / 'ours.pth')
+        said, cfg = init('images', '--checkpoint', 'ours.pth')
+        assert cfg.model.data_preprocessor.mean == expected
+        assert ('mean 45, 45, 45, std 70, 70, 70, as in the training of the checkpoint' in said) == (
+            expected != IMAGENET
+        )
+    torch.save(whole, tmp_path / 'ours.pth')
+    assert init('images', '--checkpoint', 'ours.pth')[1].model.data_preprocessor.mean == [round(mean)] * 3
     # What a network from elsewhere was trained with stays; so do images in colour.
     torch.save(build_fcmae('femto').backbone.state_dict(), tmp_path / 'other.pth')
     assert init('images', '--checkpoint', 'other.pth')[1].model.data_preprocessor.mean == IMAGENET

@@ -12,6 +12,7 @@ from mmcnv2.evaluation.diversity import DiversityProbe
 from mmcnv2.evaluation.features import Sample, gather_features
 from mmcnv2.evaluation.knn import knn_predict
 from mmcnv2.evaluation.labelled_samples import choose_labels, read_class_folders
+from mmcnv2.models.normalization import normalization_of
 from mmcnv2.registry import HOOKS
 from mmcnv2.utils.errors import ConfigError
 from mmcnv2.utils.unwrapping import unwrapped
@@ -26,8 +27,9 @@ class FeatureProbeHook(Hook):
     It logs ``probe/knn_top1`` (%, on the pooled features of the last stage, see ``mmcnv2.evaluation.knn``),
     ``probe/diversity`` (mean over all layers and images, see ``mmcnv2.evaluation.diversity``), ``probe/diversity_min``
     (of the layer with the lowest), ``probe/dead`` (% of all channels) and ``probe/seconds``, the time it took. The
-    training is not changed: weights, gradients, modes and random numbers are those without the hook. The main process
-    computes, others wait; a backbone whose parameters are sharded (FSDP, ZeRO 3) cannot be judged so.
+    images are normalised as the model's data preprocessor does it. The training is not changed: weights, gradients,
+    modes and random numbers are those without the hook. The main process computes, others wait; a backbone whose
+    parameters are sharded (FSDP, ZeRO 3) cannot be judged so.
 
     Args:
         train: Class folders to learn from, ``DIR/CLASS/IMAGE``.
@@ -94,7 +96,9 @@ class FeatureProbeHook(Hook):
             return
         start = time.monotonic()
         # A copy: mode, hooks and what torch.compile made stay as they are. It has no gradients.
-        backbone = copy.deepcopy(unwrapped(runner.model).backbone).eval()
+        model = unwrapped(runner.model)
+        backbone = copy.deepcopy(model.backbone).eval()
+        backbone.normalization = normalization_of(model.data_preprocessor)
         train, val = self._samples
         # The data loader draws a number for its workers, though it has none.
         with torch.random.fork_rng(devices=[]), DiversityProbe(backbone) as probe:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from mmcnv2.utils.errors import InputError
 
 from ..layers import is_recorded, layer_norm
+from ..normalization import IMAGENET, Normalization
 from ..sparse import PATCH_SIZE, Layout, check_mask, make_layout
 from ..sparse.backends import check_backend
 from ..weights.matching import match_state_dicts
@@ -131,6 +132,8 @@ class ConvNeXtBase(BaseModule):
     #: Blocks and channels of the four stages, by name.
     architectures: ClassVar[dict[str, dict[str, tuple[int, ...]]]]
     block: ClassVar[type[Block]]
+    #: What images are to be normalised with, for those who feed it: ``forward`` takes them as they are.
+    normalization: Normalization = IMAGENET
     #: Arguments of other backbones that this one cannot have, and why; ``mmcnv2 check`` and ``train`` say it.
     refused: ClassVar[dict[str, str]] = dict.fromkeys(('dilations', 'strides', 'output_stride'), _NO_DILATION)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import pickle
 import re
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmcnv2.utils.errors import InputError, MissingFileError, MissingPackageError, RefusedError
-from mmcnv2.utils.hub import SCHEME, hub_weights, is_hub
+from mmcnv2.utils.hub import SCHEME, hub_config, hub_weights, is_hub
+from mmcnv2.utils.plain_configs import parse_plain_values
+
+from ..normalization import Normalization, normalization_in
 
 # Methods that checkpoints name: MMEngine's of the log, and of OneCycle schedulers.
 _METHODS: dict[type, tuple[str, ...]] = {
@@ -47,6 +51,38 @@ def read_state_dict(checkpoint: str, allow_pickle: bool = False) -> dict[str, Te
     if checkpoint.startswith('timm://'):
         return _timm_state_dict(checkpoint.removeprefix('timm://'))
     return _find_tensors(load_checkpoint(checkpoint, allow_pickle), checkpoint)
+
+
+def read_normalization(checkpoint: str, allow_pickle: bool = False) -> Normalization | None:
+    """Return how the images were normalised that a checkpoint was trained on; None if it does not say.
+
+    Checkpoints of MMEngine have the config of their training (``meta.cfg``), models on the hub have one beside their
+    weights, and timm knows it of its models. The config is not run; one that is no plain data counts as none, with a
+    warning.
+
+    Args:
+        checkpoint: See ``read_state_dict``, as are ``allow_pickle`` and what is raised.
+        allow_pickle: See there.
+    """
+    if checkpoint.startswith('timm://'):
+        return _timm_normalization(checkpoint.removeprefix('timm://'))
+    text: Any
+    if is_hub(checkpoint):
+        try:
+            text = hub_config(checkpoint).read_text()
+        except MissingFileError:  # of others, with weights alone
+            return None
+    else:
+        content = load_checkpoint(checkpoint, allow_pickle, mmap=True)
+        meta = content.get('meta') if isinstance(content, dict) else None
+        text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        return normalization_in(parse_plain_values(text, f'the config in {checkpoint}'))
+    except InputError as error:
+        print_log(f'{error}. So mean and std of its training are not known', 'current', logging.WARNING)
+        return None
 
 
 def load_checkpoint(checkpoint: str, allow_pickle: bool = False, mmap: bool = False) -> Any:
@@ -110,6 +146,16 @@ def _timm_state_dict(name: str) -> dict[str, Tensor]:
     except ImportError as error:
         raise MissingPackageError(f'timm://{name} needs timm: pip install timm') from error
     return timm.create_model(name, pretrained=True).state_dict()
+
+
+def _timm_normalization(name: str) -> Normalization | None:
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(name, allow_unregistered=True)
+    if known is None:
+        return None
+    # Of pixels of 0 to 1 there. Rounded, 255 * 0.456 is the 116.28 that configs have.
+    return Normalization(*(tuple(round(255 * value, 6) for value in values) for values in (known.mean, known.std)))
 
 
 def _local_path(checkpoint: str) -> Path:

@@ -19,6 +19,7 @@ from mmcnv2.engine import FeatureProbeHook
 from mmcnv2.engine.reporting import spare_the_run
 from mmcnv2.evaluation.diversity import DiversityProbe
 from mmcnv2.evaluation.features import Sample, image_batches, pool
+from mmcnv2.models.normalization import Normalization
 
 MODEL = dict(
     type='mmcnv2.FCMAE',
@@ -143,6 +144,7 @@ def test_what_is_logged(folders, tmp_path):
     rows = probes(tmp_path)
     assert [row['step'] for row in rows] == [2, 4, 5]
     backbone = runner.model.backbone.eval()
+    backbone.normalization = Normalization(MODEL['data_preprocessor']['mean'], MODEL['data_preprocessor']['std'])
     with DiversityProbe(backbone) as probe:
         for _, images in image_batches([Sample(str(path)) for path in sorted(folders.rglob('*.png'))], 64):
             pool(backbone, images)

@@ -8,10 +8,11 @@ import types
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
 
-from mmcnv2.models.weights.reading import read_state_dict
+from mmcnv2.models.normalization import IMAGENET, Normalization
+from mmcnv2.models.weights.reading import read_normalization, read_state_dict
 
 TENSORS = {'stages.0.0.norm.weight': torch.arange(3.0), 'stages.0.0.norm.bias': torch.arange(6.0).view(2, 3)}
 
@@ -148,6 +149,35 @@ def test_a_model_of_timm_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', types.SimpleNamespace(create_model=create_model))
     assert_tensors(read_state_dict('timm://convnextv2_base.fcmae'))
     assert calls == [(('convnextv2_base.fcmae',), dict(pretrained=True))]
+
+
+def test_mean_and_std_that_timm_knows():
+    assert read_normalization('timm://convnextv2_atto.fcmae') == IMAGENET
+    clip = read_normalization('timm://convnext_base.clip_laion2b')
+    assert clip.mean == pytest.approx((122.77094, 116.74601, 104.09373), abs=1e-4)
+
+
+def test_mean_and_std_of_the_training(tmp_path, monkeypatch):
+    """In the config that MMEngine saves in a checkpoint, which is read and not run."""
+
+    warnings = []
+    monkeypatch.setattr('mmcnv2.models.weights.reading.print_log', lambda message, *args: warnings.append(message))
+
+    def checkpoint(**content):
+        torch.save(dict(state_dict=TENSORS, **content), tmp_path / 'a.pth')
+        return str(tmp_path / 'a.pth')
+
+    preprocessor = dict(type='ImgDataPreprocessor', mean=[45.0] * 3, std=[70.0] * 3)
+    cfg = Config(dict(model=dict(type='my_project.FCMAE', data_preprocessor=preprocessor))).pretty_text
+    assert read_normalization(checkpoint(meta=dict(cfg=cfg))) == Normalization((45, 45, 45), (70, 70, 70))
+    assert read_normalization(checkpoint(meta=dict(epoch=3))) is None
+    assert read_normalization(checkpoint()) is None
+    torch.save(TENSORS, tmp_path / 'weights.pth')
+    assert read_normalization(str(tmp_path / 'weights.pth')) is None
+    assert not warnings
+    assert read_normalization(checkpoint(meta=dict(cfg='model = print(1)'))) is None
+    (warning,) = warnings
+    assert 'a.pth is no plain config' in warning and 'mean and std of its training are not known' in warning
 
 
 def test_a_url_is_downloaded_once(tmp_path, monkeypatch):
