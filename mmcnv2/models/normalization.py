@@ -1,6 +1,6 @@
 """How the images that a network sees are normalised: what its data preprocessor subtracts and divides by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -29,18 +29,24 @@ NONE = Normalization((0.0,), (1.0,))
 
 
 def normalization_in(settings: Mapping[str, Any]) -> Normalization | None:
-    """Return what the data preprocessor of a config does; None if the config has none.
+    """Return what a config does: its data preprocessor, else a ``Normalize`` in the pipeline of its training.
 
     Args:
-        settings: A whole config: ``model.data_preprocessor``, or ``data_preprocessor`` as mmpretrain has it.
+        settings: A whole config, with ``model.data_preprocessor``, or ``data_preprocessor`` as mmpretrain has it.
+
+    Returns:
+        Mean and std; None if the config has no data preprocessor.
     """
     preprocessor = (settings.get('model') or {}).get('data_preprocessor') or settings.get('data_preprocessor')
+    while isinstance(preprocessor, Mapping) and 'data_preprocessor' in preprocessor:  # one for several branches
+        preprocessor = preprocessor['data_preprocessor']
     if not isinstance(preprocessor, Mapping):
         return None
-    mean, std = preprocessor.get('mean'), preprocessor.get('std')
-    if mean is None or std is None:
-        return NONE
-    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+    if preprocessor.get('mean') is None:
+        preprocessor = next(_transforms('Normalize', settings.get('train_dataloader')), None)
+        if preprocessor is None:
+            return NONE
+    return Normalization(*(tuple(map(float, preprocessor[name])) for name in ('mean', 'std')))
 
 
 def normalization_of(preprocessor: nn.Module) -> Normalization:
@@ -49,6 +55,18 @@ def normalization_of(preprocessor: nn.Module) -> Normalization:
     if 'mean' not in buffers:
         return NONE
     return Normalization(*(tuple(buffers[name].flatten().tolist()) for name in ('mean', 'std')))
+
+
+def _transforms(name: str, settings: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the transforms of a type in the settings of a data loader."""
+    if isinstance(settings, Mapping):
+        if str(settings.get('type')).rpartition('.')[2] == name:
+            yield settings
+        settings = settings.values()
+    elif not isinstance(settings, list | tuple):
+        return
+    for value in settings:
+        yield from _transforms(name, value)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -27,6 +27,17 @@ def test_in_a_config(of_model):
     assert str(found) == 'mean 45, 45, 45, std 70, 71, 72'
 
 
+def test_in_the_pipeline_and_in_branches():
+    """A data preprocessor that leaves it to the pipeline, and one of a semi-supervised detector, which has another."""
+    normalize = dict(type='mmcv.Normalize', mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True)
+    inner = dict(pipeline=[dict(type='LoadImageFromFile'), normalize, dict(type='PackSegInputs')])
+    loader = dict(batch_size=2, dataset=dict(type='RepeatDataset', dataset=inner))
+    settings = dict(model=dict(data_preprocessor=dict(type='SegDataPreProcessor')), train_dataloader=loader)
+    assert normalization_in(settings) == Normalization((1, 2, 3), (4, 5, 6))
+    branches = dict(type='MultiBranchDataPreprocessor', data_preprocessor=dict(mean=[7] * 3, std=[8] * 3))
+    assert normalization_in(dict(model=dict(data_preprocessor=branches))) == Normalization((7,) * 3, (8,) * 3)
+
+
 def test_configs_without_it():
     assert normalization_in(dict(model=dict(data_preprocessor=dict(type='ImgDataPreprocessor')))) == NONE
     assert normalization_in(dict(model=dict(type='FCMAE'))) is None

@@ -57,7 +57,7 @@ def read_normalization(checkpoint: str, allow_pickle: bool = False) -> Normaliza
     """Return how the images were normalised that a checkpoint was trained on; None if it does not say.
 
     Checkpoints of MMEngine have the config of their training (``meta.cfg``), models on the hub have one beside their
-    weights, and timm knows it of its models. The config is not run; one that is no plain data counts as none, with a
+    weights, and timm knows it of its models. The config is not run; one that cannot be used counts as none, with a
     warning.
 
     Args:
@@ -80,8 +80,9 @@ def read_normalization(checkpoint: str, allow_pickle: bool = False) -> Normaliza
         return None
     try:
         return normalization_in(parse_plain_values(text, f'the config in {checkpoint}'))
-    except InputError as error:
-        print_log(f'{error}. So mean and std of its training are not known', 'current', logging.WARNING)
+    except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:  # anybody may have written it
+        reason = f'{type(error).__name__}: {error}'
+        print_log(f'{checkpoint}: mean and std of its training are not known: {reason}', 'current', logging.WARNING)
         return None
 
 

@@ -175,9 +175,10 @@ def test_mean_and_std_of_the_training(tmp_path, monkeypatch):
     torch.save(TENSORS, tmp_path / 'weights.pth')
     assert read_normalization(str(tmp_path / 'weights.pth')) is None
     assert not warnings
-    assert read_normalization(checkpoint(meta=dict(cfg='model = print(1)'))) is None
-    (warning,) = warnings
-    assert 'a.pth is no plain config' in warning and 'mean and std of its training are not known' in warning
+    for cfg in ('model = print(1)', 'model = 3', 'model = dict(data_preprocessor=dict(mean=3, std=4))'):
+        assert read_normalization(checkpoint(meta=dict(cfg=cfg))) is None
+    assert len(warnings) == 3 and all('a.pth: mean and std of its training are not known: ' in w for w in warnings)
+    assert 'is no plain config, and running it could do anything: ' in warnings[0]
 
 
 def test_a_url_is_downloaded_once(tmp_path, monkeypatch):
