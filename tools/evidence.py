@@ -28,7 +28,7 @@ from mmcnv2.utils.run_log import read_log
 ROOT = Path(__file__).resolve().parents[1]
 TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
 SEEDS = (1, 2, 3)
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 STARTS = {  # backbone in the name of the config, and whether FCMAE pre-trained it
     'ConvNeXt V2, FCMAE': ('convnextv2-atto', True),
     'ConvNeXt V2, random': ('convnextv2-atto', False),
@@ -90,7 +90,7 @@ TASKS = {
         metrics={'mIoU': 'mIoU'},
         pretraining='nuclei',
         shares={'5 %': 23, '20 %': 93, '100 %': 464},
-        learning_rates=(1e-3, 3e-3, 1e-2),
+        learning_rates=(3e-3, 1e-2, 3e-2),
         iterations=300,
         longer=(),
         starts=tuple(start for start in STARTS if 'ResNet' not in start),
