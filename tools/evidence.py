@@ -57,12 +57,13 @@ class Task:
     starts: tuple[str, ...] = tuple(STARTS)
 
 
+NUCLEI_SHARES = {'5 %': 23, '20 %': 93, '100 %': 464}
 TASKS = {
     'upernet_nuclei': Task(
         title='UperNet on nuclei',
         metrics={'mIoU': 'mIoU'},
         pretraining='nuclei',
-        shares={'5 %': 23, '20 %': 93, '100 %': 464},
+        shares=NUCLEI_SHARES,
         learning_rates=(3e-4, 1e-3, 3e-3),
         iterations=300,
         longer=(600, 1200),
@@ -80,7 +81,7 @@ TASKS = {
         title='Mask R-CNN on nuclei',
         metrics={'mask AP': 'coco/segm_mAP', 'box AP': 'coco/bbox_mAP'},
         pretraining='nuclei',
-        shares={'5 %': 23, '20 %': 93, '100 %': 464},
+        shares=NUCLEI_SHARES,
         learning_rates=(3e-4, 1e-3),
         iterations=400,
         longer=(800,),
@@ -89,7 +90,7 @@ TASKS = {
         title='Dense linear probe on nuclei',
         metrics={'mIoU': 'mIoU'},
         pretraining='nuclei',
-        shares={'5 %': 23, '20 %': 93, '100 %': 464},
+        shares=NUCLEI_SHARES,
         learning_rates=(3e-3, 1e-2, 3e-2),
         iterations=300,
         longer=(),
