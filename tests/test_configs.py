@@ -387,6 +387,20 @@ def pretrained(size: str) -> str:
     return f'work_dirs/{name}/epoch_{recipe(name).train_cfg.max_epochs}.pth'
 
 
+def test_checkpoints_that_are_named_are_the_last_of_their_trainings():
+    """In settings, comments and docs alike."""
+    paths = {path.stem: path for path in CONFIGS}
+    files = [ROOT / 'README.md', *(ROOT / 'configs').rglob('*.py'), *(ROOT / 'docs').rglob('*.md')]
+    named = {
+        (name, int(epoch))
+        for path in files
+        for name, epoch in re.findall(r'work_dirs/([\w-]+)/epoch_(\d+)\.pth', path.read_text())
+        if name in paths
+    }
+    assert {name for name, _ in named} >= {'fcmae_convnextv2-atto_nuclei', 'fcmae_convnextv2-atto_toy-scenes'}
+    assert named == {(name, load(paths[name]).train_cfg.max_epochs) for name, _ in named}
+
+
 def test_there_are_these_recipes_and_no_others():
     fine_tuned = (FINETUNE_NAMES, FINETUNE_22K_NAMES, FINETUNE_1K_AFTER_22K_NAMES)
     detectors = (DETECTOR_NAMES, OTHER_DETECTOR_NAMES)

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmcnv2.utils.cores import num_cores
@@ -43,8 +44,8 @@ class Task:
     """What is trained, on which images, and the budget, which is the same for every start.
 
     ``metrics``: titles by the names in the log; the first decides on the learning rate. ``shares``: the images with
-    labels. ``learning_rates``: of RATES, what is tried first. ``longer``: iterations of further runs from random
-    weights: how many do these need to catch up? ``starts``: of STARTS.
+    labels. ``learning_rates``: of RATES, what is tried first. ``longer``: iterations of further runs with all labels:
+    how many does a start from random weights need to catch up? ``starts``: of STARTS.
     """
 
     title: str
@@ -245,13 +246,28 @@ def compared_runs(task: str, start: str, share: str, results: Results) -> list[R
 
 
 def longer_runs(task: str, results: Results) -> list[Run]:
-    """Starts from random weights with more iterations, all labels, one seed."""
-    starts = [start for start in begun(task, results) if not STARTS[start][1]]
+    """More iterations, all labels, one seed."""
     return [
         Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
         for iterations in TASKS[task].longer
-        for start in starts
+        for start in begun(task, results)
     ]
+
+
+def lengths(task: str) -> tuple[int, ...]:
+    """The iterations of the comparison and of the longer runs."""
+    return (TASKS[task].iterations, *TASKS[task].longer)
+
+
+def by_length(task: str, metric: str, start: str, results: Results) -> dict[int, float]:
+    """The scores of a start with all labels and one seed by iterations, each of a training of its own."""
+    lr = best_lr(task, start, results)
+    runs = {length: Run(task, start, '100 %', lr, SEEDS[0], length) for length in lengths(task)}
+    return {length: results.values[run][metric] for length, run in runs.items() if run in results.values}
+
+
+def has_longer(task: str, results: Results) -> bool:
+    return any(run in results.values for run in longer_runs(task, results))
 
 
 def scores(task: str, metric: str, start: str, share: str, results: Results) -> list[float]:
@@ -283,37 +299,63 @@ def tables(task: str, results: Results) -> str:
     for start in starts:
         tried = tried_rates(task, start, results)
         lines.append(f'| {start} | {" | ".join(f"{tried[lr]:.1f}" if lr in tried else "-" for lr in RATES)} |')
-    longer = [(run, results.values[run]) for run in longer_runs(task, results) if run in results.values]
-    if longer:
-        lines += ['', f'| start, all labels, one seed | iterations | {" | ".join(metrics)} |']
-        lines += ['| --- ' * (2 + len(metrics)) + '|']
-        for run, found in longer:
-            lines.append(f'| {run.start} | {run.iterations} | {" | ".join(f"{found[m]:.1f}" for m in metrics)} |')
+    if has_longer(task, results):
+        for metric in metrics:
+            titles = ' | '.join(f'{iterations} iterations' for iterations in lengths(task))
+            lines += ['', f'| {metric}, all labels, one seed: start | {titles} |']
+            lines += ['| --- ' * (1 + len(lengths(task))) + '|']
+            for start in starts:
+                found = by_length(task, metric, start, results)
+                cells = [f'{found[length]:.1f}' if length in found else 'open' for length in lengths(task)]
+                lines.append(f'| {start} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
 def plot(task: str, results: Results) -> Figure:
-    """Plot each metric over the share of the labels: mean, and a band from the lowest to the highest seed."""
-    metrics, shares = TASKS[task].metrics, TASKS[task].shares
-    colors = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}
-    figure = Figure(figsize=(4.8 * len(metrics), 3.6), layout='constrained')
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        for start in begun(task, results):
-            backbone, pretrained = STARTS[start]
-            found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
-            found = {number: values for number, values in found.items() if values}
-            if not found:
-                continue
-            means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
-            color, style = colors[backbone], '-' if pretrained else '--'
-            axes.plot(list(found), means, style, color=color, marker='o', label=start)
-            axes.fill_between(list(found), low, high, color=color, alpha=0.15)
-        axes.set(title=TASKS[task].title, xlabel='images with labels', ylabel=metric, xscale='log')
-        axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    axes.legend(fontsize='small')
+    """Plot each metric over the share of the labels and, if there are longer trainings, over their length."""
+    draw = [plot_shares, plot_lengths] if has_longer(task, results) else [plot_shares]
+    metrics = TASKS[task].metrics
+    figure = Figure(figsize=(4.8 * len(metrics), 3.6 * len(draw)), layout='constrained')
+    for row, drawn in zip(figure.subplots(len(draw), len(metrics), squeeze=False), draw, strict=True):
+        for axes, metric in zip(row, metrics, strict=True):
+            axes.set(ylabel=metric, xscale='log')
+            drawn(axes, task, metric, results)
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+        row[-1].legend(fontsize='small')
+    figure.suptitle(TASKS[task].title)
     return figure
+
+
+def look(start: str) -> dict[str, str]:
+    """How the line of a start is drawn."""
+    backbone, pretrained = STARTS[start]
+    color = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}[backbone]
+    return dict(color=color, linestyle='-' if pretrained else '--', marker='o', label=start)
+
+
+def plot_shares(axes: Axes, task: str, metric: str, results: Results) -> None:
+    """Plot the mean, and a band from the lowest to the highest seed."""
+    shares = TASKS[task].shares
+    for start in begun(task, results):
+        found = {number: scores(task, metric, start, share, results) for share, number in shares.items()}
+        found = {number: values for number, values in found.items() if values}
+        if found:
+            means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
+            axes.plot(list(found), means, **look(start))
+            axes.fill_between(list(found), low, high, color=look(start)['color'], alpha=0.15)
+    axes.set(xlabel='images with labels')
+    axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
+
+
+def plot_lengths(axes: Axes, task: str, metric: str, results: Results) -> None:
+    """Plot trainings of one seed, each with a schedule of its own."""
+    for start in begun(task, results):
+        found = by_length(task, metric, start, results)
+        if found:
+            axes.plot(list(found), list(found.values()), **look(start))
+    axes.set(xlabel='iterations, all labels, one seed')
+    axes.set_xticks(lengths(task), list(map(str, lengths(task))))
 
 
 def main() -> None:

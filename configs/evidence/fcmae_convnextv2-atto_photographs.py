@@ -1,5 +1,5 @@
 # FCMAE on 1,128 photographs without labels, from nothing: one of each class of ImageNet, and 128 images of COCO's
-# train2017. As many iterations as on the nuclei.
+# train2017. Twice the iterations of the nuclei.
 _base_ = 'fcmae_convnextv2-atto_nuclei.py'
 
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -13,7 +13,7 @@ train_dataloader = dict(
         ],
     )
 )
-max_epochs = 60
+max_epochs = 120
 train_cfg = dict(max_epochs=max_epochs)
 default_hooks = dict(logger=dict(interval=35), checkpoint=dict(interval=30))
 custom_hooks = [

@@ -1,6 +1,6 @@
 # From scratch; from a pre-trained backbone with
 # --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone. \
-#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_nuclei/epoch_200.pth
+#     model.backbone.init_cfg.checkpoint=work_dirs/fcmae_convnextv2-atto_nuclei/epoch_150.pth
 _base_ = [
     '../_base_/models/mask-rcnn_convnextv2-atto_fpn-small.py',
     '../_base_/datasets/nuclei_instance.py',

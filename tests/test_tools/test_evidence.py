@@ -43,9 +43,14 @@ def test_tables_by_hand(evidence, results):
     assert not any('all labels' in line for line in tables)
     longer = evidence.longer_runs('upernet_nuclei', results)
     assert {(run.iterations, run.share) for run in longer} == {(600, '100 %'), (1200, '100 %')}
-    assert {run.start for run in longer} == {start for start in evidence.STARTS if 'random' in start}
+    assert {run.start for run in longer} == set(evidence.STARTS)
     results.add(longer[0], {'mIoU': 85.55})
-    assert evidence.tables('upernet_nuclei', results).endswith(f'| {longer[0].start} | 600 | 85.5 |')
+    lines = evidence.tables('upernet_nuclei', results).splitlines()
+    assert lines[-7] == '| mIoU, all labels, one seed: start | 300 iterations | 600 iterations | 1200 iterations |'
+    assert lines[-5:-3] == [
+        '| ConvNeXt V2, FCMAE | open | 85.5 | open |',
+        '| ConvNeXt V2, random | open | open | open |',
+    ]
 
 
 def test_rates_are_tried_until_the_best_has_neighbours(evidence, tmp_path):
@@ -64,6 +69,14 @@ def test_plot_has_the_means(evidence, results):
     (axes,) = evidence.plot('upernet_nuclei', results).axes
     assert axes.lines[0].get_xydata().tolist() == [[23, 82.0]]
     assert [line.get_label() for line in axes.lines] == ['ConvNeXt V2, FCMAE', 'ConvNeXt V2, random']  # no others yet
+    first = next(iter(evidence.STARTS))
+    for iterations, value in {300: 81.0, 1200: 86.0}.items():
+        results.add(
+            evidence.Run('upernet_nuclei', first, '100 %', 3e-3, evidence.SEEDS[0], iterations), {'mIoU': value}
+        )
+    shares, lengths = evidence.plot('upernet_nuclei', results).axes
+    assert shares.lines[0].get_xydata().tolist() == [[23, 82.0], [464, 81.0]]
+    assert [line.get_xydata().tolist() for line in lengths.lines] == [[[300, 81.0], [1200, 86.0]]]
 
 
 def test_what_is_there_is_not_made_again(evidence, results, tmp_path, capsys):
