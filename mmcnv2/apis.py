@@ -96,7 +96,7 @@ def check(cfg: Config, allow_pickle: bool = False) -> None:
     _choose_checkpoint(cfg, allow_pickle)
     check_config(cfg, ('train', 'val'))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        check_weights(cfg, MODELS.build(copy.deepcopy(cfg.model)))
+        check_weights(cfg, MODELS.build(copy.deepcopy(cfg.model)), allow_pickle)
 
 
 def train(cfg: Config, allow_pickle: bool = False) -> None:
@@ -115,7 +115,7 @@ def train(cfg: Config, allow_pickle: bool = False) -> None:
     _choose_checkpoint(cfg, allow_pickle)
     check_config(cfg, ('train', 'val'))
     runner = build_runner(cfg)
-    loaded = check_weights(cfg, unwrapped(runner.model))
+    loaded = check_weights(cfg, unwrapped(runner.model), allow_pickle)
     if loaded is not None:
         runner.register_hook(PartialLoadHook(loaded))
     check_loaders(runner, ('train', 'val'))

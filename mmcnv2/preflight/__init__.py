@@ -81,7 +81,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     check_images(cfg, splits)
 
 
-def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
+def check_weights(cfg: Config, model: nn.Module | dict, allow_pickle: bool = False) -> set[str] | None:
     """Check the checkpoints that a training starts from: ``init_cfg`` and ``load_from``.
 
     It warns of those that were trained on images with another mean and std.
@@ -89,6 +89,7 @@ def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
     Args:
         cfg: Config of a training.
         model: Its model, not initialised yet, or the config of the model.
+        allow_pickle: As ``install_safe_loaders`` was given it.
 
     Returns:
         The keys to be loaded from ``load_from``; None if they are all that model and file have.
@@ -97,7 +98,7 @@ def check_weights(cfg: Config, model: nn.Module | dict) -> set[str] | None:
         ConfigError: If a file is missing, unreadable, or does not fit.
     """
     check_pretrained(model)
-    check_normalization(cfg)
+    check_normalization(cfg, allow_pickle)
     if not cfg.get('load_from'):
         return None
     if cfg.get('resume'):

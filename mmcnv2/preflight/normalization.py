@@ -13,7 +13,7 @@ from mmcnv2.utils.errors import InputError
 from .weight_files import weight_files
 
 
-def check_normalization(cfg: Config) -> None:
+def check_normalization(cfg: Config, allow_pickle: bool = False) -> None:
     """Warn of weights that were trained on images with another mean and std, as far as their checkpoint says it.
 
     Weights see other values then: all layers have to learn the change first. A checkpoint of another number of bands
@@ -21,6 +21,7 @@ def check_normalization(cfg: Config) -> None:
 
     Args:
         cfg: Config of a training.
+        allow_pickle: Read checkpoints that could run code, see ``read_state_dict``.
     """
     own = normalization_in(cfg)
     if own is None:
@@ -28,7 +29,7 @@ def check_normalization(cfg: Config) -> None:
     for setting, path in weight_files(cfg):
         given = None
         with contextlib.suppress(InputError, ImportError):  # of what cannot be read other checks speak
-            given = read_normalization(path)
+            given = read_normalization(path, allow_pickle)
         if given is None or given == own or len(given.mean) != len(own.mean):
             continue
         print_log(

@@ -1,11 +1,13 @@
 """Weights that were trained on images with another mean and std."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 from helpers.models import ARCH, build_fcmae
 from mmengine.config import Config
 
-from mmcnv2.preflight import check_weights
+from mmcnv2.preflight import check_normalization, check_weights
 from mmcnv2.registry import MODELS
 
 GREY = dict(type='ImgDataPreprocessor', mean=[45.0] * 3, std=[70.0] * 3)
@@ -56,6 +58,17 @@ def test_nothing_is_said_of_the_same_unknown_ones_and_other_bands(tmp_path, warn
     cfg = training(of_training, pretrained(tmp_path / 'a.pth', of_weights))
     check_weights(cfg, MODELS.build(cfg.model))
     assert not warned
+
+
+def test_a_checkpoint_that_may_run_code(tmp_path, warned):
+    """It is read where the training was allowed to read it."""
+    path = pretrained(tmp_path / 'a.pth', GREY)
+    torch.save(dict(torch.load(path), args=Fraction(1, 3)), path)
+    cfg = training(USUAL, path)
+    check_normalization(cfg)
+    assert not warned
+    check_normalization(cfg, allow_pickle=True)
+    assert len(warned) == 1 and 'normalised with mean 45' in warned[0]
 
 
 def test_load_from(tmp_path, warned):
