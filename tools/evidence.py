@@ -245,25 +245,27 @@ def compared_runs(task: str, start: str, share: str, results: Results) -> list[R
     return [Run(task, start, share, lr, seed, iterations) for seed in SEEDS]
 
 
-def longer_runs(task: str, results: Results) -> list[Run]:
-    """More iterations, all labels, one seed."""
-    return [
-        Run(task, start, '100 %', best_lr(task, start, results), SEEDS[0], iterations)
-        for iterations in TASKS[task].longer
-        for start in begun(task, results)
-    ]
-
-
 def lengths(task: str) -> tuple[int, ...]:
     """The iterations of the comparison and of the longer runs."""
     return (TASKS[task].iterations, *TASKS[task].longer)
 
 
-def by_length(task: str, metric: str, start: str, results: Results) -> dict[int, float]:
-    """The scores of a start with all labels and one seed by iterations, each of a training of its own."""
+def runs_by_length(task: str, start: str, results: Results) -> dict[int, Run]:
+    """Trainings of a start with all labels and one seed, by their iterations."""
     lr = best_lr(task, start, results)
-    runs = {length: Run(task, start, '100 %', lr, SEEDS[0], length) for length in lengths(task)}
+    return {length: Run(task, start, '100 %', lr, SEEDS[0], length) for length in lengths(task)}
+
+
+def by_length(task: str, metric: str, start: str, results: Results) -> dict[int, float]:
+    """The scores of those trainings that were made."""
+    runs = runs_by_length(task, start, results)
     return {length: results.values[run][metric] for length, run in runs.items() if run in results.values}
+
+
+def longer_runs(task: str, results: Results) -> list[Run]:
+    """All starts with more iterations than in the comparison."""
+    runs = [runs_by_length(task, start, results) for start in begun(task, results)]
+    return [of_start[length] for length in TASKS[task].longer for of_start in runs]
 
 
 def has_longer(task: str, results: Results) -> bool:
@@ -342,8 +344,8 @@ def plot_shares(axes: Axes, task: str, metric: str, results: Results) -> None:
         found = {number: values for number, values in found.items() if values}
         if found:
             means, low, high = ([of(values) for values in found.values()] for of in (statistics.mean, min, max))
-            axes.plot(list(found), means, **look(start))
-            axes.fill_between(list(found), low, high, color=look(start)['color'], alpha=0.15)
+            (line,) = axes.plot(list(found), means, **look(start))
+            axes.fill_between(list(found), low, high, color=line.get_color(), alpha=0.15)
     axes.set(xlabel='images with labels')
     axes.set_xticks(list(shares.values()), [f'{number}\n{share}' for share, number in shares.items()])
 
