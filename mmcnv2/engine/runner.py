@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import LoggerHook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
@@ -59,11 +61,19 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     runner.register_hook(SummaryHook())
     runner.register_hook(ConstantTargetsHook())
     runner.register_hook(CurvesHook())
+    _log_tests_once(runner)
     spare_the_run(runner)
     # The log and the work dir have the config, readable. Each checkpoint would format it again: thousands of objects
     # in circles, which Python frees only when there are 100,000 of them.
     runner.cfg = Config(runner.cfg.to_dict(), filename=runner.cfg.filename, format_python_code=False)
     return runner
+
+
+def _log_tests_once(runner: Runner | FlexibleRunner) -> None:
+    """Let only the main process write the metrics of a test: MMEngine's hook writes one file from all, at once."""
+    for hook in runner.hooks:
+        if isinstance(hook, LoggerHook):
+            hook.after_test_epoch = master_only(hook.after_test_epoch)  # type: ignore[method-assign]
 
 
 def _leave_out_hooks(cfg: Config) -> None:

@@ -102,6 +102,19 @@ def test_hooks_that_are_none_are_left_out(tmp_path):
     assert {'PreemptionHook', 'LoggerHook'} <= names and not {'IterTimerHook', 'NonFiniteHook'} & names
 
 
+@pytest.mark.parametrize('is_main', [True, False])
+def test_the_main_process_alone_writes_the_metrics_of_a_test(tmp_path, monkeypatch, is_main):
+    """All would write the same file, and their times are not of the same length: sometimes it had a piece of each."""
+    loader = dict(dataset=dict(type='RandomNumbers'), sampler=dict(type='DefaultSampler', shuffle=False))
+    given = dict(model=dict(type='SmallModel'), work_dir=str(tmp_path), launcher='none')
+    saver = dict(type='DumpResults', out_file_path=str(tmp_path / 'predictions.pkl'))
+    given |= dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=saver)
+    runner = build_runner(Config(given))
+    monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda: is_main)
+    runner.test()
+    assert len([*tmp_path.glob('*/*.json')]) == is_main
+
+
 @pytest.mark.parametrize(('value', 'expected'), [(True, {}), (dict(backend='eager'), dict(backend='eager'))])
 def test_compile_is_a_hook(tmp_path, value, expected):
     """MMEngine's compiles the training step as a whole; see test_hooks/test_compile.py for what ours does."""
