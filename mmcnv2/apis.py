@@ -33,7 +33,7 @@ from mmcnv2.preflight import (
 )
 from mmcnv2.recipes import recipe_path
 from mmcnv2.resuming import newest_of
-from mmcnv2.resuming.workers import death_of_worker
+from mmcnv2.resuming.workers import death_of_worker, end_workers
 from mmcnv2.utils.errors import ConfigError, TrainingStopped, errors_name
 from mmcnv2.utils.unwrapping import unwrapped
 
@@ -189,6 +189,8 @@ def test(
         if death := death_of_worker(error):
             raise TrainingStopped(death) from error
         raise
+    finally:
+        end_workers(runner.test_loop)
 
 
 def _saver(out: str, dataset: Any) -> BaseMetric:

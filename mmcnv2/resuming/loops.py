@@ -8,14 +8,14 @@ to be saved, and a run resumed from a checkpoint, within an epoch or not, does w
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mmengine.runner import Runner, loops
+from mmengine.runner import BaseLoop, Runner, loops
 
 from mmcnv2.registry import LOOPS
 from mmcnv2.utils.errors import InputError, TrainingStopped
 
 from .hooks import AdaptationHook, EarlyStoppingStateHook, MissedValidationHook
 from .seeding import iteration_key, seed_random_numbers
-from .workers import death_of_worker, protect_workers
+from .workers import death_of_worker, end_workers, protect_workers
 
 if TYPE_CHECKING:  # mixed into this loop and the one that counts iterations
     from mmengine.runner import EpochBasedTrainLoop as _Loop
@@ -56,6 +56,10 @@ class _SeededLoop(_Loop):
                 f'{death}. It was in iteration {self._iter + 1}; workers of train_dataloader were reading {files}. '
                 'Continue with --resume'
             ) from error
+        finally:
+            end_workers(self)
+            if isinstance(self.runner._val_loop, BaseLoop):  # it is built with the first validation
+                end_workers(self.runner._val_loop)
 
     def run_iter(self, *args: Any) -> None:
         """Run one iteration with random numbers of its own."""

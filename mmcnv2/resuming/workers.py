@@ -21,6 +21,7 @@ from multiprocessing.context import (
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:  # mixed into the processes of all start methods
@@ -121,6 +122,22 @@ def protect_workers(loader: DataLoader, setting: str) -> None:
         context: Any = _CONTEXTS[method]()
         context.Process = partial(context.Process, name=f'a worker of {setting}')
         loader.multiprocessing_context = context
+
+
+def end_workers(loop: BaseLoop) -> None:
+    """End the workers that a loop's data loader keeps: persistent ones, and those of a training by iterations.
+
+    Else they end when Python frees the runner, which it does as part of a reference cycle: the queue that tells them
+    to end is then closed before torch uses it, and torch waits five seconds for each.
+
+    Args:
+        loop: MMEngine's or ours. It may run again, with new workers.
+    """
+    for keeper in (getattr(loop, name, None) for name in ('dataloader', 'dataloader_iterator')):
+        iterator: Any = getattr(keeper, '_iterator', None)
+        if hasattr(iterator, '_shutdown_workers'):
+            iterator._shutdown_workers()
+            keeper._iterator = None  # type: ignore[union-attr]
 
 
 def death_of_worker(error: Exception) -> str | None:

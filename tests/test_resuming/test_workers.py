@@ -2,15 +2,20 @@
 
 import faulthandler
 import gc
+import multiprocessing
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from helpers.processes import run
+from helpers.small_run import build_runner
 from helpers.worker_data import Pids, user_init_fn
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from mmcnv2.resuming import workers
@@ -62,6 +67,42 @@ def test_worker_that_hangs_is_ended():
     worker.join(5)
     assert worker.exitcode == -signal.SIGKILL
     assert death_of_worker(EOFError()) is None  # it did not die by itself
+
+
+class FailingHook(Hook):
+    """Fails in the eighth iteration."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 7:
+            raise ValueError('too late')
+
+
+@pytest.mark.parametrize(
+    ('length', 'persistent', 'fails'),
+    [
+        (dict(epochs=2), True, False),
+        (dict(epochs=2), True, True),
+        (dict(iterations=12), True, False),
+        (dict(iterations=12), False, True),
+    ],
+)
+def test_no_worker_outlives_a_training(length, persistent, fails, tmp_path):
+    """Nor those of its validations, while the runner, and so the loaders, are still there."""
+    before = set(multiprocessing.active_children())
+    workers_of = dict(num_workers=1, persistent_workers=persistent)
+    validation = dict(dataset=dict(type='RandomNumbers'), sampler=dict(type='DefaultSampler', shuffle=False))
+    runner = build_runner(
+        tmp_path,
+        **length,
+        dataloader=workers_of,
+        loop=dict(val_interval=1 if 'epochs' in length else 6),
+        more=dict(val_dataloader=validation | workers_of, val_cfg=dict(), val_evaluator=Evaluator([])),
+        hooks=[FailingHook()] if fails else [],
+    )
+    with pytest.raises(ValueError, match='too late') if fails else nullcontext():
+        runner.train()
+    assert runner.message_hub.get_info('validated_iter') == (6 if fails else 12) and runner.val_loop is not None
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.slow
