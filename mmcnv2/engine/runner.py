@@ -73,7 +73,7 @@ def _log_tests_once(runner: Runner | FlexibleRunner) -> None:
     """Let only the main process write the metrics of a test: MMEngine's hook writes one file from all, at once."""
     for hook in runner.hooks:
         if isinstance(hook, LoggerHook):
-            hook.after_test_epoch = master_only(hook.after_test_epoch)  # type: ignore[method-assign]
+            hook.after_test_epoch = master_only(hook.after_test_epoch)
 
 
 def _leave_out_hooks(cfg: Config) -> None:
