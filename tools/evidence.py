@@ -29,12 +29,14 @@ from mmcnv2.utils.run_log import read_log
 ROOT = Path(__file__).resolve().parents[1]
 TUNING_SHARE, TUNING_SEED = '20 %', 0  # this seed is in no table
 SEEDS = (1, 2, 3)
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 STARTS = {  # backbone in the name of the config, and whether FCMAE pre-trained it
     'ConvNeXt V2, FCMAE': ('convnextv2-atto', True),
     'ConvNeXt V2, random': ('convnextv2-atto', False),
     'ConvNeXt, FCMAE': ('convnext-atto', True),
     'ConvNeXt, random': ('convnext-atto', False),
+    'ConvNeXt V2 pico, FCMAE': ('convnextv2-pico', True),
+    'ConvNeXt V2 pico, random': ('convnextv2-pico', False),
     'ResNet-18, random': ('resnet18', False),
 }
 
@@ -77,6 +79,7 @@ TASKS = {
         learning_rates=(3e-4, 1e-3, 3e-3),
         iterations=300,
         longer=(600, 1200),
+        starts=tuple(start for start in STARTS if 'pico' not in start),
     ),
     'mask-rcnn_nuclei': Task(
         title='Mask R-CNN on nuclei',
@@ -297,10 +300,11 @@ def tables(task: str, results: Results) -> str:
             lines.append(f'| {start} | {best_lr(task, start, results):g} | {" | ".join(cells)} |')
         lines.append('')
     metric = next(iter(metrics))
-    lines += [f'| {metric}: start | {" | ".join(f"lr {lr:g}" for lr in RATES)} |', '| --- ' * (1 + len(RATES)) + '|']
-    for start in starts:
-        tried = tried_rates(task, start, results)
-        lines.append(f'| {start} | {" | ".join(f"{tried[lr]:.1f}" if lr in tried else "-" for lr in RATES)} |')
+    tried = {start: tried_rates(task, start, results) for start in starts}
+    rates = [lr for lr in RATES if any(lr in of_start for of_start in tried.values())]
+    lines += [f'| {metric}: start | {" | ".join(f"lr {lr:g}" for lr in rates)} |', '| --- ' * (1 + len(rates)) + '|']
+    for start, of_start in tried.items():
+        lines.append(f'| {start} | {" | ".join(f"{of_start[lr]:.1f}" if lr in of_start else "-" for lr in rates)} |')
     if has_longer(task, results):
         for metric in metrics:
             titles = ' | '.join(f'{iterations} iterations' for iterations in lengths(task))
@@ -332,8 +336,13 @@ def plot(task: str, results: Results) -> Figure:
 def look(start: str) -> dict[str, str]:
     """How the line of a start is drawn."""
     backbone, pretrained = STARTS[start]
-    color = {'convnextv2-atto': 'tab:green', 'convnext-atto': 'tab:blue', 'resnet18': 'tab:gray'}[backbone]
-    return dict(color=color, linestyle='-' if pretrained else '--', marker='o', label=start)
+    colors = {
+        'convnextv2-atto': 'tab:green',
+        'convnextv2-pico': 'tab:olive',
+        'convnext-atto': 'tab:blue',
+        'resnet18': 'tab:gray',
+    }
+    return dict(color=colors[backbone], linestyle='-' if pretrained else '--', marker='o', label=start)
 
 
 def plot_shares(axes: Axes, task: str, metric: str, results: Results) -> None:

@@ -1,0 +1,7 @@
+# A network of 9 million parameters instead of 3.
+_base_ = 'mask-rcnn_convnextv2-atto_nuclei.py'
+
+model = dict(
+    backbone=dict(arch='pico'),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
