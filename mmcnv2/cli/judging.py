@@ -141,7 +141,10 @@ def judge(command: str, args: argparse.Namespace, predict: Callable[[Split], Seq
     labels = torch.tensor([sample.label for sample in val])
     commonest = torch.tensor([sample.label for sample in train]).bincount().argmax()
     share = 100 * float((labels == commonest).float().mean())
-    print(f'always answering {data.classes[commonest]!r}, the commonest class, would be right for {share:.1f} %')
+    print(
+        f'always answering {data.classes[commonest]!r}, the commonest class, would be right for {share:.1f} %, '
+        f'for {100 / len(labels.unique()):.1f} % in the mean of the classes'
+    )
     rows = []
     for name, values in features.items():
         runs = [
@@ -219,7 +222,7 @@ def _row(predictions: Sequence[Prediction], labels: Tensor, paths: list[str], se
     """Return accuracies in percent: means over the seeds, their deviation, and the interval of the mean."""
     import numpy as np
 
-    from mmcnv2.evaluation.accuracy import bootstrap_interval
+    from mmcnv2.evaluation.accuracy import bootstrap_interval, mean_class_accuracy
 
     row: dict[str, Any] = dict(predictions[0].setting)
     for top in sorted({1, predictions[0].guesses.shape[1]}):
@@ -229,12 +232,22 @@ def _row(predictions: Sequence[Prediction], labels: Tensor, paths: list[str], se
         row |= {
             f'top{top}': sum(accuracies) / len(seeds),
             f'top{top}_interval': [100 * low, 100 * high],
-            f'top{top}_std': float(np.std(accuracies, ddof=1)) if len(seeds) > 1 else None,
+            f'top{top}_std': _deviation(accuracies),
         }
         row.setdefault('runs', [dict(seed=seed, **one.facts) for seed, one in zip(seeds, predictions, strict=True)])
         for run, accuracy in zip(row['runs'], accuracies, strict=True):
             run[f'top{top}'] = accuracy
+        if top == 1:
+            by_class = [100 * mean_class_accuracy(one, labels.numpy()) for one in hits]
+            row |= dict(class_mean=sum(by_class) / len(seeds), class_mean_std=_deviation(by_class))
     return row
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation between seeds, if there are several."""
+    import numpy as np
+
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _report(
@@ -272,6 +285,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ['weights', *(['k'] if 'k' in rows[0] else []), *(['learning rate'] if has_rates else [])]
     for top in tops:
         header += [f'top-{top[3:]} (%)', '95 % interval']
+    header.append('mean of classes (%)')
     lines = [f'| {" | ".join(header)} |', f'|{" --- |" * len(header)}']
     for row in rows:
         cells = [row['weights'], *([str(row['k'])] if 'k' in row else [])]
@@ -279,10 +293,15 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
             cells.append(', '.join(f'{rate:g}' for rate in sorted({run['learning_rate'] for run in row['runs']})))
         for top in tops:
             low, high = row[f'{top}_interval']
-            spread = '' if row[f'{top}_std'] is None else f' ± {row[f"{top}_std"]:.1f}'
-            cells += [f'{row[top]:.1f}{spread}', f'{math.floor(10 * low) / 10:.1f} to {math.ceil(10 * high) / 10:.1f}']
+            cells += [_with_spread(row, top), f'{math.floor(10 * low) / 10:.1f} to {math.ceil(10 * high) / 10:.1f}']
+        cells.append(_with_spread(row, 'class_mean'))
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def _with_spread(row: Mapping[str, Any], key: str) -> str:
+    deviation = row[f'{key}_std']
+    return f'{row[key]:.1f}' if deviation is None else f'{row[key]:.1f} ± {deviation:.1f}'
 
 
 def _digest(name: str) -> str | None:

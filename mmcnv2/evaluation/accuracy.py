@@ -1,6 +1,21 @@
-"""How sure an accuracy is."""
+"""Accuracy by class, and how sure an accuracy is."""
 
 import numpy as np
+
+
+def mean_class_accuracy(correct: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over the classes of the share of their samples that is right: a common class weighs no more.
+
+    Args:
+        correct: (n,) bool.
+        labels: (n,) int, from 0; a class without samples does not count.
+
+    Returns:
+        In [0, 1]; always answering the same class gives 1 / number of classes.
+    """
+    sizes = np.bincount(labels)
+    right = np.bincount(labels, weights=correct.astype(np.float64))
+    return float((right[sizes > 0] / sizes[sizes > 0]).mean())
 
 
 def bootstrap_interval(

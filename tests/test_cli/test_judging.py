@@ -64,7 +64,7 @@ def test_two_checkpoints_and_their_random_rows(command, folders, checkpoints, tm
     call(command, *checkpoints, *folders, *SMALL, *outputs, *(['--k', 3, 20] if command == 'knn' else []))
     printed = capfd.readouterr().out
     assert '24 samples to learn from, 15 to test on, 3 classes' in printed
-    assert "'blue', the commonest class, would be right for 33.3 %" in printed
+    assert "'blue', the commonest class, would be right for 33.3 %, for 33.3 % in the mean" in printed
 
     report = json.loads(files['json'].read_text())
     assert report['command'] == command and report['versions']['mmcnv2'] == __version__
@@ -84,9 +84,10 @@ def test_two_checkpoints_and_their_random_rows(command, folders, checkpoints, tm
 
     header, *rows = table_rows(files['md'].read_text())
     assert table_rows(printed) == [header, *rows]
-    assert header == ['weights', 'k' if command == 'knn' else 'learning rate', 'top-1 (%)', '95 % interval']
+    second = 'k' if command == 'knn' else 'learning rate'
+    assert header == ['weights', second, 'top-1 (%)', '95 % interval', 'mean of classes (%)']
     assert [row[0] for row in rows] == [row['weights'] for row in report['rows']]
-    assert all(row[-2:] == ['100.0', '100.0 to 100.0'] for row in rows)
+    assert all(row[-3:] == ['100.0', '100.0 to 100.0', '100.0'] for row in rows)
     assert cv2.imread(str(files['png'])).shape[1] == 700
     if command == 'linear':
         (facts,) = report['rows'][0]['runs']
@@ -132,6 +133,8 @@ def test_labels_that_mean_nothing(command, checkpoints, tmp_path, capfd):
             assert row[top] == pytest.approx(np.mean(values))
             assert row[f'{top}_std'] == pytest.approx(np.std(values, ddof=1))
             assert row[f'{top}_interval'][0] <= row[top] <= row[f'{top}_interval'][1]
+        assert row['class_mean'] == pytest.approx(row['top1'])  # as many images of each class
+        assert row['class_mean_std'] == pytest.approx(row['top1_std'])
         assert row['top1_interval'][0] < 100 / 8 + 5 and row['top1'] < 30
         assert row['top5'] == pytest.approx(100 * 5 / 8, abs=20)
     assert ' ± ' in capfd.readouterr().out
@@ -241,5 +244,14 @@ def test_bad_data(command, folders, checkpoints, tmp_path):
 
 
 def test_intervals_are_rounded_outwards():
-    row = dict(weights='a', k=10, top1=50.0, top1_interval=[45.19, 54.11], top1_std=None, runs=[{}])
-    assert markdown_table([row]).splitlines()[-1] == '| a | 10 | 50.0 | 45.1 to 54.2 |'
+    row = dict(
+        weights='a',
+        k=10,
+        top1=50.0,
+        top1_interval=[45.19, 54.11],
+        top1_std=None,
+        class_mean=31.25,
+        class_mean_std=0.5,
+        runs=[{}],
+    )
+    assert markdown_table([row]).splitlines()[-1] == '| a | 10 | 50.0 | 45.1 to 54.2 | 31.2 ± 0.5 |'

@@ -1,10 +1,15 @@
-"""Bootstrap intervals against the distribution that they approximate."""
+"""Accuracy by class, by hand; bootstrap intervals against the distribution that they approximate."""
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from mmcnv2.evaluation.accuracy import bootstrap_interval
+from mmcnv2.evaluation.accuracy import bootstrap_interval, mean_class_accuracy
+
+
+def test_a_common_class_weighs_no_more():
+    """Three of four of class 0, none of one of class 3; classes 1 and 2 have no samples."""
+    assert mean_class_accuracy(np.array([True, True, False, True, False]), np.array([0, 0, 0, 0, 3])) == 0.75 / 2
 
 
 @pytest.mark.parametrize(('n', 'right'), [(400, 280), (50, 48)])
