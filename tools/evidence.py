@@ -328,7 +328,8 @@ def plot(task: str, results: Results) -> Figure:
             drawn(axes, task, metric, results)
             axes.minorticks_off()
             axes.grid(alpha=0.3)
-        row[-1].legend(fontsize='small')
+    lines = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc='outside lower center', ncols=2, fontsize='small')  # not over the bands
     figure.suptitle(TASKS[task].title)
     return figure
 
