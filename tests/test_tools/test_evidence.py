@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import statistics
 import sys
 
 import pytest
@@ -175,3 +177,102 @@ def test_coarse_classes_of_coco(root):
         'building-other-merged': 'building', 'snow': 'ground', 'ceiling-merged': 'wall_or_ceiling', 'stairs': 'floor',
     }  # fmt: skip
     assert {name: coarse[name] for name in expected} == expected
+
+
+# ---- docs/measurements/evidence.md ----
+
+SECTIONS = {
+    'UperNet on nuclei': 'upernet_nuclei',
+    'Mask R-CNN on nuclei': 'mask-rcnn_nuclei',
+    'Dense linear probe on nuclei': 'dense-linear_nuclei',
+    'UperNet on 20 classes of COCO': 'upernet_coco-coarse',
+}
+# Rows of the tables of sweeps: the runs are in a folder of their own, or among those of the recipe.
+SWEEPS = {
+    '40 %': 'mask-ratio-0.4',
+    '60 %': '.',
+    '75 %': 'mask-ratio-0.75',
+    '50': 'epoch-50',
+    '100': 'epoch-100',
+    '150, the last': '.',
+}
+
+
+def tables_of(text):
+    """Each table as its header and rows, without bold type."""
+    for table in re.findall(r'(?:^\|.*\n)+', text.replace('**', ''), flags=re.MULTILINE):
+        header, _, *rows = ([cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines())
+        yield header, rows
+
+
+def is_said(cell, values):
+    """Whether a cell has the mean and deviation of three seeds; 'open' of fewer."""
+    if len(values) < 3:
+        return cell == 'open'
+    return cell == f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
+
+
+@pytest.mark.parametrize('heading', SECTIONS)
+def test_the_page_says_what_the_runs_gave(evidence, root, heading):
+    """Every table of a task: seeds, learning rates, iterations; Mask R-CNN has one for each AP, or both in a cell."""
+    task = SECTIONS[heading]
+    folder = root / 'docs/measurements/evidence'
+    results = evidence.Results(folder / f'{task}.json')
+    metrics, shares = evidence.TASKS[task].metrics, evidence.TASKS[task].shares
+    page = (root / 'docs/measurements/evidence.md').read_text()
+    section = re.split(r'^#{2,3} ', page.split(f'\n## {heading}\n')[1], flags=re.MULTILINE)[0]
+    found = []
+    for header, rows in tables_of(section):
+        assert header[0] == 'start'
+        starts = {row[0].replace(' (V1)', ''): row[1:] for row in rows}
+        begun = evidence.begun(task, results)
+        assert set(starts) <= set(begun) if header[1].isdigit() else list(starts) == begun
+        if header[1] == 'lr':
+            kind = 'seeds'
+            of_share = {f'{number} images': share for share, number in shares.items()}
+            assert {float(cells[0]) for cells in starts.values()} <= set(evidence.RATES)
+            assert all(float(cells[0]) == evidence.best_lr(task, start, results) for start, cells in starts.items())
+            assert any(
+                all(
+                    is_said(cell, evidence.scores(task, metric, start, of_share[column], results))
+                    for start, cells in starts.items()
+                    for column, cell in zip(header[2:], cells[1:], strict=True)
+                )
+                for metric in metrics
+            ), header
+        else:
+            kind = 'iterations' if header[1].isdigit() else 'rates'
+            for start, cells in starts.items():
+                for column, cell in zip(header[1:], cells, strict=True):
+                    if kind == 'iterations':
+                        runs = [evidence.runs_by_length(task, start, results)[int(column)]]
+                    else:
+                        runs = [evidence.tuning_run(task, start, float(column))]
+                    scores = [results.values[run] for run in runs if run in results.values]
+                    expected = ' / '.join(f'{scores[0][metric]:.1f}' for metric in reversed(metrics)) if scores else ''
+                    assert cell == (expected or ('open' if kind == 'iterations' else '-')), (start, column)
+        found.append(kind)
+    assert found.count('seeds') == len(metrics) and found.count('rates') == 1
+
+
+def test_the_summary_and_the_sweeps_say_what_the_runs_gave(evidence, root):
+    page = (root / 'docs/measurements/evidence.md').read_text()
+    (header, rows), *_ = tables_of(page.split('\n## In short\n')[1])
+    starts = [title.replace('V2', 'ConvNeXt V2').replace('V1', 'ConvNeXt') for title in header[1:]]
+    results = {task: evidence.Results(root / f'docs/measurements/evidence/{task}.json') for task in SECTIONS.values()}
+    for (title, *cells), task in zip(rows, SECTIONS.values(), strict=True):
+        metric, share = title.rpartition(', ')[2], '100 %' if 'COCO' in title else '20 %'
+        for start, cell in zip(starts, cells, strict=True):
+            known = start in evidence.begun(task, results[task])
+            values = evidence.scores(task, metric, start, share, results[task]) if known else []
+            assert cell == (f'{statistics.mean(values):.1f}' if values else '-'), (title, start)
+    task = 'dense-linear_nuclei'
+    for heading in ('Mask ratio', 'Epochs'):
+        (_, rows), *_ = tables_of(page.split(f'\n### {heading}\n')[1])
+        for row in rows:
+            runs = evidence.Results(root / f'docs/measurements/evidence/{SWEEPS[row[0]]}/{task}.json')
+            values = [
+                runs.values[evidence.Run(task, 'ConvNeXt V2, FCMAE', '20 %', 3e-2, seed, 300)]['mIoU']
+                for seed in evidence.SEEDS
+            ]
+            assert is_said(row[-1], values), row
