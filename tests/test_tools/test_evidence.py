@@ -187,14 +187,15 @@ SECTIONS = {
     'Dense linear probe on nuclei': 'dense-linear_nuclei',
     'UperNet on 20 classes of COCO': 'upernet_coco-coarse',
 }
-# Rows of the tables of sweeps: the runs are in a folder of their own, or among those of the recipe.
+# By the first cell of a row, the folders of the runs of its last cells; '.' has those of the recipe.
 SWEEPS = {
-    '40 %': 'mask-ratio-0.4',
-    '60 %': '.',
-    '75 %': 'mask-ratio-0.75',
-    '50': 'epoch-50',
-    '100': 'epoch-100',
-    '150, the last': '.',
+    'Mask ratio': {'40 %': ['mask-ratio-0.4'], '60 %': ['.'], '75 %': ['mask-ratio-0.75']},
+    'Epochs': {'50': ['epoch-50'], '100': ['epoch-100'], '150, the last': ['.']},
+    'Decoder width': {
+        '50': ['epoch-50', 'decoder-512_epoch-50'],
+        '100': ['epoch-100', 'decoder-512_epoch-100'],
+        '150, the last': ['.', 'decoder-512'],
+    },
 }
 
 
@@ -267,12 +268,17 @@ def test_the_summary_and_the_sweeps_say_what_the_runs_gave(evidence, root):
             values = evidence.scores(task, metric, start, share, results[task]) if known else []
             assert cell == (f'{statistics.mean(values):.1f}' if values else '-'), (title, start)
     task = 'dense-linear_nuclei'
-    for heading in ('Mask ratio', 'Epochs'):
+
+    def probed(folder):
+        runs = evidence.Results(root / f'docs/measurements/evidence/{folder}/{task}.json')
+        found = [
+            evidence.Run(task, 'ConvNeXt V2, FCMAE', '20 %', 3e-2, seed, iterations=300) for seed in evidence.SEEDS
+        ]
+        return [runs.values[run]['mIoU'] for run in found]
+
+    for heading, sweeps in SWEEPS.items():
         (_, rows), *_ = tables_of(page.split(f'\n### {heading}\n')[1])
-        for row in rows:
-            runs = evidence.Results(root / f'docs/measurements/evidence/{SWEEPS[row[0]]}/{task}.json')
-            values = [
-                runs.values[evidence.Run(task, 'ConvNeXt V2, FCMAE', '20 %', 3e-2, seed, 300)]['mIoU']
-                for seed in evidence.SEEDS
-            ]
-            assert is_said(row[-1], values), row
+        assert [row[0] for row in rows] == list(sweeps)
+        for row, folders in zip(rows, sweeps.values(), strict=True):
+            for cell, folder in zip(row[-len(folders) :], folders, strict=True):
+                assert is_said(cell, probed(folder)), row
