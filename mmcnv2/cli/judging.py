@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,9 +246,7 @@ def _row(predictions: Sequence[Prediction], labels: Tensor, paths: list[str], se
 
 def _deviation(values: Sequence[float]) -> float | None:
     """Return the standard deviation between seeds, if there are several."""
-    import numpy as np
-
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _report(

@@ -124,9 +124,8 @@ def with_options(command):
 
 @pytest.mark.parametrize('task', ['upernet_nuclei', 'upernet_coco-coarse', 'mask-rcnn_nuclei', 'dense-linear_nuclei'])
 def test_starts_differ_in_backbone_and_weights_only(evidence, task, tmp_path):
-    for backbone, pretrained in {evidence.STARTS[start] for start in evidence.TASKS[task].starts}:
-        if not pretrained:
-            continue
+    starts = [evidence.STARTS[start] for start in evidence.TASKS[task].starts]
+    for backbone in [backbone for backbone, pretrained in starts if pretrained]:
         folder = tmp_path / f'fcmae_{backbone}_{evidence.TASKS[task].pretraining}'
         folder.mkdir()
         (folder / 'last_checkpoint').write_text(f'/somewhere/{backbone}/epoch_300.pth')
@@ -246,12 +245,14 @@ def test_the_page_says_what_the_runs_gave(evidence, root, heading):
             for start, cells in starts.items():
                 for column, cell in zip(header[1:], cells, strict=True):
                     if kind == 'iterations':
-                        runs = [evidence.runs_by_length(task, start, results)[int(column)]]
+                        run, missing = evidence.runs_by_length(task, start, results)[int(column)], 'open'
                     else:
-                        runs = [evidence.tuning_run(task, start, float(column))]
-                    scores = [results.values[run] for run in runs if run in results.values]
-                    expected = ' / '.join(f'{scores[0][metric]:.1f}' for metric in reversed(metrics)) if scores else ''
-                    assert cell == (expected or ('open' if kind == 'iterations' else '-')), (start, column)
+                        run, missing = evidence.tuning_run(task, start, float(column)), '-'
+                    scores = results.values.get(run)
+                    expected = (
+                        ' / '.join(f'{scores[metric]:.1f}' for metric in reversed(metrics)) if scores else missing
+                    )
+                    assert cell == expected, (start, column)
         found.append(kind)
     assert found.count('seeds') == len(metrics) and found.count('rates') == 1
 
